@@ -1,0 +1,78 @@
+"""A ChatModel over an OpenAI-compatible server (OpenAI, vLLM, Ollama, llama.cpp's server, `hearme serve`)."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from ..errors import ModelError
+from ..recipe import Sampling
+from ..types import Message
+from .model import Chunk
+
+
+class RemoteModel:
+    """Streams from `POST {base_url}/chat/completions`.
+
+    Args:
+        base_url: with its `/v1`.
+        model: the model's name there.
+        api_key_env: name of the environment variable that holds the key (never the key itself).
+        timeout_s: for connecting, and between two pieces of the stream.
+    """
+
+    def __init__(self, base_url: str, model: str, api_key_env: str = "OPENAI_API_KEY", timeout_s: float = 60.0) -> None:
+        self._url, self.name = base_url.rstrip("/"), model
+        self._key = os.environ.get(api_key_env, "")
+        self._timeout = timeout_s
+
+    def stream(self, messages: Sequence[Message], sampling: Sampling) -> Iterator[Chunk]:
+        """See `ChatModel.stream`; raises ModelError on an HTTP error or a broken stream."""
+        import httpx
+
+        body: dict[str, Any] = {
+            "model": self.name,
+            "messages": [m.to_json() for m in messages],
+            "stream": True,
+            "temperature": sampling.temperature,
+            "top_p": sampling.top_p,
+            "max_tokens": sampling.max_new_tokens,
+            "seed": sampling.seed,
+        }
+        if sampling.stop:
+            body["stop"] = list(sampling.stop)
+        headers = {"Authorization": f"Bearer {self._key}"} if self._key else {}
+        ended = False
+        try:
+            with httpx.stream(
+                "POST", f"{self._url}/chat/completions", json=body, headers=headers, timeout=self._timeout
+            ) as response:
+                if response.status_code != 200:
+                    response.read()
+                    raise ModelError(
+                        f"the server answered {response.status_code}: {response.text[:200]}", where=self._url
+                    )
+                for line in response.iter_lines():
+                    if not line.startswith("data:"):
+                        continue
+                    data = line[5:].strip()
+                    if data == "[DONE]":
+                        ended = True
+                        break
+                    choice = (json.loads(data).get("choices") or [{}])[0]
+                    text, finish = (choice.get("delta") or {}).get("content") or "", choice.get("finish_reason")
+                    ended = ended or finish is not None
+                    if text or finish:
+                        yield Chunk(text, 1 if text else 0, finish)
+        except httpx.HTTPError as err:
+            raise ModelError(
+                f"the server cannot be reached: {err or type(err).__name__}",
+                where=self._url,
+                hint="check the address and that it runs",
+            ) from None
+        except ValueError:
+            raise ModelError("expected server-sent events with JSON, found something else", where=self._url) from None
+        if not ended:
+            raise ModelError("the stream broke off before its end", where=self._url, hint="try again")

@@ -1,0 +1,37 @@
+"""Stop texts in a stream: nothing after one is shown, and nothing that may still become one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+class StopFilter:
+    """Passes text on until a stop text appears; holds back a tail that could be the beginning of one.
+
+    Attributes:
+        hit: True once a stop text has appeared.
+    """
+
+    def __init__(self, stops: Sequence[str]) -> None:
+        self._stops = [s for s in stops if s]
+        self._held = ""
+        self.hit = False
+
+    def push(self, text: str) -> str:
+        """Add text; returns what may be shown now."""
+        if self.hit:
+            return ""
+        self._held += text
+        found = [at for s in self._stops if (at := self._held.find(s)) >= 0]
+        if found:
+            self.hit = True
+            shown, self._held = self._held[: min(found)], ""
+            return shown
+        keep = max((n for s in self._stops for n in range(1, len(s)) if self._held.endswith(s[:n])), default=0)
+        shown, self._held = self._held[: len(self._held) - keep], self._held[len(self._held) - keep :]
+        return shown
+
+    def flush(self) -> str:
+        """At the end of the reply: what was held back and did not become a stop text."""
+        shown, self._held = self._held, ""
+        return shown

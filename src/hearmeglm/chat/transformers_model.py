@@ -1,0 +1,119 @@
+"""A ChatModel over Hugging Face weights on this machine."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from threading import Lock
+from typing import TYPE_CHECKING, Any
+
+from ..models.load import load_model, load_tokenizer
+from ..models.reference import ModelRef
+from ..models.template import Template, find_template
+from ..recipe import Sampling
+from ..types import Message
+from .model import Chunk
+from .text import StopFilter
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+
+class TransformersModel:
+    """Local weights; one reply at a time (a lock), streamed token by token with a KV cache."""
+
+    def __init__(
+        self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, template: Template, name: str
+    ) -> None:
+        self.model, self.tokenizer, self.template, self.name = model, tokenizer, template, name
+        self._lock = Lock()
+
+    @classmethod
+    def load(cls, ref: ModelRef, *, dtype: str = "auto", device: str | None = None) -> TransformersModel:
+        """Load base, adapter (merged), tokenizer and template; raises ModelError if one of them is missing."""
+        tokenizer = load_tokenizer(ref.source, trust_remote_code=ref.trust_remote_code)
+        template = find_template(ref.template, tokenizer)
+        model = load_model(
+            ref.source, adapter=ref.adapter, dtype=dtype, device=device, trust_remote_code=ref.trust_remote_code
+        )
+        return cls(model, tokenizer, template, ref.name)
+
+    def stream(self, messages: Sequence[Message], sampling: Sampling) -> Iterator[Chunk]:
+        """See `ChatModel.stream`."""
+        limit = getattr(self.model.config, "max_position_embeddings", None)
+        room = limit - sampling.max_new_tokens if limit else None
+        prompt = self.template.encode_prompt(messages, self.tokenizer, room)
+        stop = StopFilter((*self.template.stop_strings, *sampling.stop))
+        ids: list[int] = []
+        shown = 0
+        finish = "length"
+        with self._lock:
+            for token in self._tokens(prompt, sampling):
+                if token is None:
+                    finish = "stop"
+                    break
+                ids.append(token)
+                text = self.tokenizer.decode(ids, skip_special_tokens=True)
+                if text.endswith("\ufffd"):  # in the middle of a character
+                    continue
+                piece = stop.push(text[shown:])
+                shown = len(text)
+                yield Chunk(piece)
+                if stop.hit:
+                    finish = "stop"
+                    break
+        yield Chunk(stop.flush(), 0, finish)
+
+    def _tokens(self, prompt: list[int], sampling: Sampling) -> Iterator[int | None]:
+        """Yield token ids, and None where the model ended its reply by itself."""
+        import torch
+        from transformers import DynamicCache
+
+        stops = set(self.template.stop_ids(self.tokenizer))
+        cache = DynamicCache(config=self.model.config)
+        ids = torch.tensor([prompt], device=self.model.device)
+        seen = ids
+        choose = _chooser(sampling, self.model.device)
+        for _ in range(sampling.max_new_tokens):
+            with torch.inference_mode():
+                logits = self.model(input_ids=ids, past_key_values=cache, use_cache=True, logits_to_keep=1).logits[
+                    :, -1
+                ]
+                ids = choose(seen, logits)
+            token = int(ids)
+            if token in stops:
+                yield None
+                return
+            yield token
+            seen = torch.cat([seen, ids], dim=1)
+
+
+def _chooser(sampling: Sampling, device: Any) -> Any:
+    """A function (seen ids [1, L], logits [1, V]) -> next id [1, 1]."""
+    import torch
+    from transformers import (
+        LogitsProcessorList,
+        RepetitionPenaltyLogitsProcessor,
+        TemperatureLogitsWarper,
+        TopKLogitsWarper,
+        TopPLogitsWarper,
+    )
+
+    steps = LogitsProcessorList()
+    if sampling.repetition_penalty != 1:
+        steps.append(RepetitionPenaltyLogitsProcessor(sampling.repetition_penalty))
+    if sampling.temperature > 0:
+        steps.append(TemperatureLogitsWarper(sampling.temperature))
+        if sampling.top_k:
+            steps.append(TopKLogitsWarper(sampling.top_k))
+        if sampling.top_p < 1:
+            steps.append(TopPLogitsWarper(max(sampling.top_p, 1e-6)))
+    generator = torch.Generator(device).manual_seed(sampling.seed)
+
+    def choose(seen: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
+        scores = steps(seen, logits.float())
+        if sampling.temperature == 0:
+            return scores.argmax(-1, keepdim=True)
+        return torch.multinomial(scores.softmax(-1), 1, generator=generator)
+
+    return choose
