@@ -34,18 +34,32 @@ class Persona(Section):
     developer: str = Field("VastEpiphany", min_length=1, description="Who built it, as it shall answer.")
     role_zh: str = Field("AI心理支持咨询师", description="What it is, in Chinese.")
     role_en: str = Field("AI psychological-support counsellor", description="What it is, in English.")
-    file: str | None = Field(None, description="A pairs file of your own (template placeholders {name}, {developer}, {role}); the packaged one if empty.")
+    file: str | None = Field(
+        None,
+        description="A pairs file of your own (template placeholders {name}, {developer}, {role}); the packaged one if empty.",
+    )
 
 
 class Source(Section):
     """One data source."""
 
     format: str = Field("auto", description="Reader; `hearme data formats` lists them, `auto` recognises the file.")
-    path: str = Field("", description="File or folder; relative paths are taken from the recipe's folder. Empty: the packaged corpus.")
-    kind: Kind = Field("counselling", description="What it teaches: decides the stage that uses it by default and how it is counted.")
+    path: str = Field(
+        "",
+        description="File or folder, from the recipe's folder; in YAML also a list, of which the first that exists is taken. Empty: the packaged corpus.",
+    )
+    kind: Kind = Field(
+        "counselling", description="What it teaches: decides the stage that uses it by default and how it is counted."
+    )
     enabled: bool = Field(True, description="Switch a source off without deleting it.")
     optional: bool = Field(False, description="If its path is missing: announce it and go on (otherwise an error).")
-    limit: Positive | None = Field(None, description="Read at most this many dialogues (chosen by content and seed, not the first ones).")
+    limit: Positive | None = Field(
+        None, description="Read at most this many dialogues (chosen by content and seed, not the first ones)."
+    )
+    only: list[Kind] = Field(
+        default_factory=list,
+        description="Of a source that holds several kinds (the packaged corpus), take only these; empty: all.",
+    )
     licence: str = Field("", description="Licence of the data, for the licence ledger.")
 
 
@@ -79,9 +93,16 @@ class Data(Section):
     sources: dict[str, Source] = Field(default_factory=dict, description="Data sources by name.")
     split: Split = Field(default_factory=Split, description="Shares of train, valid and test.")  # type: ignore[arg-type]
     limits: Limits = Field(default_factory=Limits, description="Caps per split.")  # type: ignore[arg-type]
-    near_duplicate: Fraction = Field(0.8, description="Jaccard similarity of character 5-grams from which two dialogues count as near-duplicates and stay on one side of the split; 0 switches the search off.")
-    scrub: bool = Field(True, description="Replace personal data (names, phones, addresses …) by placeholders before training.")
-    max_opening: Positive | None = Field(None, description="Keep at most this many dialogues that open with the same counsellor sentence.")
+    near_duplicate: Fraction = Field(
+        0.8,
+        description="Jaccard similarity of character 5-grams from which two dialogues count as near-duplicates and stay on one side of the split; 0 switches the search off.",
+    )
+    scrub: bool = Field(
+        True, description="Replace personal data (names, phones, addresses …) by placeholders before training."
+    )
+    max_opening: Positive | None = Field(
+        None, description="Keep at most this many dialogues that open with the same counsellor sentence."
+    )
 
     @model_validator(mode="after")
     def _names(self) -> Self:
@@ -93,26 +114,43 @@ class Data(Section):
 class Lora(Section):
     """Which weights are trained."""
 
-    method: Literal["lora", "rslora", "dora", "pissa", "full"] = Field("lora", description="LoRA and its variants, or full tuning.")
+    method: Literal["lora", "rslora", "dora", "pissa", "full"] = Field(
+        "lora", description="LoRA and its variants, or full tuning."
+    )
     rank: Positive = Field(8, description="Rank r of the adapter: how much it can learn, and its size.")
-    alpha: Positive = Field(16, description="Scale: the update is multiplied by alpha / rank (rsLoRA: alpha / sqrt(rank)).")
+    alpha: Positive = Field(
+        16, description="Scale: the update is multiplied by alpha / rank (rsLoRA: alpha / sqrt(rank))."
+    )
     dropout: Fraction = Field(0.0, description="Dropout on the adapter's input.")
     targets: str | list[str] = Field("all-linear", description="Which modules get an adapter: `all-linear` or names.")
-    lr_ratio: float | None = Field(None, gt=0, description="LoRA+: learning rate of B divided by that of A (16 is usual); empty: equal.")
-    quantize: Literal["none", "nf4"] = Field("none", description="QLoRA: keep the frozen base in 4 bits (needs bitsandbytes).")
+    lr_ratio: float | None = Field(
+        None, gt=0, description="LoRA+: learning rate of B divided by that of A (16 is usual); empty: equal."
+    )
+    quantize: Literal["none", "nf4"] = Field(
+        "none", description="QLoRA: keep the frozen base in 4 bits (needs bitsandbytes)."
+    )
 
 
 class Stage(Section):
     """One fine-tuning stage. A later stage continues the adapter of the one before it."""
 
-    mix: dict[str, float] = Field(min_length=1, description="Sources of this stage and how many times each is seen per epoch (0.5: half of it, 2: twice).")
+    mix: dict[str, float] = Field(
+        min_length=1,
+        description="Sources of this stage and how many times each is seen per epoch (0.5: half of it, 2: twice).",
+    )
     learning_rate: float = Field(5e-5, gt=0, description="Peak learning rate.")
     epochs: float = Field(3, gt=0, description="Passes over the mix.")
-    max_steps: Positive | None = Field(None, description="Stop after this many optimizer steps, whatever the epochs say.")
+    max_steps: Positive | None = Field(
+        None, description="Stop after this many optimizer steps, whatever the epochs say."
+    )
     batch_size: Positive = Field(4, description="Dialogues a device sees at once.")
     accumulation: Positive = Field(8, description="Micro-batches per optimizer step.")
-    max_length: Positive = Field(1024, description="Cutoff in tokens: later turns of a longer dialogue are cut at a turn's end.")
-    scheduler: Literal["cosine", "linear", "constant", "constant_with_warmup", "cosine_with_min_lr"] = Field("cosine", description="How the learning rate falls.")
+    max_length: Positive = Field(
+        1024, description="Cutoff in tokens: later turns of a longer dialogue are cut at a turn's end."
+    )
+    scheduler: Literal["cosine", "linear", "constant", "constant_with_warmup", "cosine_with_min_lr"] = Field(
+        "cosine", description="How the learning rate falls."
+    )
     warmup: Fraction = Field(0.0, description="Share of the steps in which the learning rate rises from 0.")
     optimizer: Literal["adamw", "adafactor", "sgd"] = Field("adamw", description="Optimizer.")
     weight_decay: float = Field(0.0, ge=0, description="Pull of the weights towards 0.")
@@ -120,14 +158,31 @@ class Stage(Section):
     label_smoothing: Fraction = Field(0.0, description="Share of the target probability spread over all tokens.")
     neftune: float | None = Field(None, gt=0, description="NEFTune: noise on the input embeddings (5 is usual).")
     packing: bool = Field(True, description="Put dialogues end to end instead of padding; each attends to itself only.")
-    checkpointing: Literal["auto", "on", "off"] = Field("auto", description="Gradient checkpointing: less memory, about a third more time; `auto` only when memory needs it.")
-    dtype: Literal["auto", "bf16", "fp16", "fp32"] = Field("auto", description="Number format of the frozen weights and the arithmetic.")
-    eval_steps: Positive | None = Field(None, description="Evaluate every so many optimizer steps; empty: at the end of each epoch.")
-    save_steps: Positive | None = Field(None, description="Write a checkpoint every so many optimizer steps; empty: at every evaluation.")
-    patience: Positive | None = Field(None, description="Early stopping: evaluations without improvement before it stops; the best checkpoint is restored.")
-    freeze_layers: Annotated[int, Field(ge=0)] = Field(0, description="The first so many layers get no adapter (or stay frozen in full tuning).")
+    checkpointing: Literal["auto", "on", "off"] = Field(
+        "auto",
+        description="Gradient checkpointing: less memory, about a third more time; `auto` only when memory needs it.",
+    )
+    dtype: Literal["auto", "bf16", "fp16", "fp32"] = Field(
+        "auto", description="Number format of the frozen weights and the arithmetic."
+    )
+    eval_steps: Positive | None = Field(
+        None, description="Evaluate every so many optimizer steps; empty: at the end of each epoch."
+    )
+    save_steps: Positive | None = Field(
+        None, description="Write a checkpoint every so many optimizer steps; empty: at every evaluation."
+    )
+    patience: Positive | None = Field(
+        None,
+        description="Early stopping: evaluations without improvement before it stops; the best checkpoint is restored.",
+    )
+    freeze_layers: Annotated[int, Field(ge=0)] = Field(
+        0, description="The first so many layers get no adapter (or stay frozen in full tuning)."
+    )
     samples: bool = Field(True, description="Let every evaluated checkpoint answer the fixed questions.")
-    trackers: list[str] = Field(default_factory=lambda: ["tensorboard"], description="Where the curves go beside metrics.jsonl: tensorboard, wandb …")
+    trackers: list[str] = Field(
+        default_factory=lambda: ["tensorboard"],
+        description="Where the curves go beside metrics.jsonl: tensorboard, wandb …",
+    )
 
 
 class Sampling(Section):
@@ -145,7 +200,10 @@ class Sampling(Section):
 class Evaluation(Section):
     """The before/after comparison on the test split."""
 
-    models: list[str] = Field(default_factory=lambda: ["base", "base-prompted", "stage1", "stage2"], description="Who answers: `base`, `base-prompted` (persona and transcript in the prompt), and stages by name.")
+    models: list[str] = Field(
+        default_factory=lambda: ["base", "base-prompted", "stage1", "stage2"],
+        description="Who answers: `base`, `base-prompted` (persona and transcript in the prompt), and stages by name.",
+    )
     turns: Literal["last", "every"] = Field("last", description="Answer the last counsellor turn, or every one.")
     limit: Positive | None = Field(None, description="At most this many prompts a model.")
     sampling: Sampling = Field(default_factory=Sampling, description="Greedy unless said otherwise.")  # type: ignore[arg-type]
@@ -158,13 +216,22 @@ class Recipe(Section):
     name: str = Field(min_length=1, description="Name of the run.")
     description: str = Field("", description="One sentence for the list of runs.")
     seed: int = Field(42, ge=0, description="Seed of every draw.")
-    base: str = Field("starter", description="The base model: `starter` (embedded Gemma 3 270M), a local directory, or a hub id.")
-    template: str = Field("auto", description="Chat template; `hearme models templates` lists them. `auto`: from the base's special tokens.")
-    trust_remote_code: bool = Field(False, description="Run code that comes with a base model. Off unless you know why.")
+    base: str = Field(
+        "starter", description="The base model: `starter` (embedded Gemma 3 270M), a local directory, or a hub id."
+    )
+    template: str = Field(
+        "auto",
+        description="Chat template; `hearme models templates` lists them. `auto`: from the base's special tokens.",
+    )
+    trust_remote_code: bool = Field(
+        False, description="Run code that comes with a base model. Off unless you know why."
+    )
     persona: Persona = Field(default_factory=Persona, description="Who the counsellor says it is.")  # type: ignore[arg-type]
     data: Data = Field(default_factory=Data, description="Sources, split, limits.")  # type: ignore[arg-type]
     stages: dict[str, Stage] = Field(default_factory=dict, description="Fine-tuning stages in order.")
-    lora: Lora = Field(default_factory=Lora, description="The adapter, one for all stages: a later stage continues the same weights.")  # type: ignore[arg-type]
+    lora: Lora = Field(
+        default_factory=Lora, description="The adapter, one for all stages: a later stage continues the same weights."
+    )  # type: ignore[arg-type]
     evaluation: Evaluation = Field(default_factory=Evaluation, description="Before/after comparison.")  # type: ignore[arg-type]
 
     @field_validator("stages", mode="before")
@@ -172,16 +239,29 @@ class Recipe(Section):
     def _one_adapter(cls, stages: Any) -> Any:
         for name, stage in stages.items() if isinstance(stages, dict) else ():
             if isinstance(stage, dict) and (wrong := sorted({"lora", "rank", "alpha", "targets"} & stage.keys())):
-                raise ValueError(f"{name}.{wrong[0]}: rank, alpha and targets belong to the recipe's `lora`, since each stage continues the same adapter")
+                raise ValueError(
+                    f"{name}.{wrong[0]}: rank, alpha and targets belong to the recipe's `lora`, since each stage continues the same adapter"
+                )
         return stages
 
     @model_validator(mode="after")
     def _known_names(self) -> Self:
         known = {*self.data.sources, PERSONA_SOURCE}
-        wrong = [f"stages.{s}.mix: no source named {n!r} (have {', '.join(sorted(known))})" for s, stage in self.stages.items() for n in stage.mix if n not in known]
+        wrong = [
+            f"stages.{s}.mix: no source named {n!r} (have {', '.join(sorted(known))})"
+            for s, stage in self.stages.items()
+            for n in stage.mix
+            if n not in known
+        ]
         models = {"base", "base-prompted", *self.stages}
-        wrong += [f"evaluation.models: no model named {m!r} (have {', '.join(sorted(models))})" for m in self.evaluation.models if m not in models]
-        wrong += [f"stages: {s!r} is a reserved name" for s in self.stages if s in {"base", "base-prompted", "data", "evals"}]
+        wrong += [
+            f"evaluation.models: no model named {m!r} (have {', '.join(sorted(models))})"
+            for m in self.evaluation.models
+            if m not in models
+        ]
+        wrong += [
+            f"stages: {s!r} is a reserved name" for s in self.stages if s in {"base", "base-prompted", "data", "evals"}
+        ]
         if wrong:
             raise ValueError("; ".join(wrong))
         return self
@@ -215,6 +295,7 @@ def load_recipe(path: Path | str, overrides: list[str] | tuple[str, ...] = ()) -
         raise RecipeError(f"expected a mapping of recipe keys, found {type(tree).__name__}", where=str(path))
     for item in overrides:
         _override(tree, item)
+    _choose_paths(tree, path.parent)
     recipe = parse_recipe(tree, where=str(path))
     return _anchor(recipe, path.parent)
 
@@ -228,7 +309,11 @@ def parse_recipe(tree: dict[str, Any], where: str = "recipe") -> Recipe:
         for e in err.errors():
             key = ".".join(str(p) for p in e["loc"]) or "recipe"
             message = "unknown key" if e["type"] == "extra_forbidden" else e["msg"].removeprefix("Value error, ")
-            found = "" if e["type"] in ("extra_forbidden", "missing") or isinstance(e["input"], dict | BaseModel) else f", found {e['input']!r}"
+            found = (
+                ""
+                if e["type"] in ("extra_forbidden", "missing") or isinstance(e["input"], dict | BaseModel)
+                else f", found {e['input']!r}"
+            )
             faults.append(f"{key}: {message}{found}")
         raise RecipeError("; ".join(faults), where=where, hint="see docs/reference/recipe.md for every key") from None
 
@@ -259,7 +344,9 @@ def recipes_dir() -> Path:
 def _override(tree: dict[str, Any], item: str) -> None:
     key, sign, value = item.partition("=")
     if not sign or not key:
-        raise RecipeError(f"expected key=value, found {item!r}", where="--set", hint="for example --set stages.stage2.epochs=1")
+        raise RecipeError(
+            f"expected key=value, found {item!r}", where="--set", hint="for example --set stages.stage2.epochs=1"
+        )
     node = tree
     *parents, last = key.split(".")
     for part in parents:
@@ -279,6 +366,16 @@ def _number(text: str) -> str | float:
         return float(text)
     except ValueError:
         return text
+
+
+def _choose_paths(tree: dict[str, Any], folder: Path) -> None:
+    """Where a source lists several places, keep the first that exists (the first of all if none does)."""
+    data = tree.get("data")
+    sources = data.get("sources") if isinstance(data, dict) else None
+    for source in sources.values() if isinstance(sources, dict) else ():
+        places = source.get("path") if isinstance(source, dict) else None
+        if isinstance(places, list) and places and all(isinstance(p, str) for p in places):
+            source["path"] = next((p for p in places if (folder / Path(p).expanduser()).exists()), places[0])
 
 
 def _anchor(recipe: Recipe, folder: Path) -> Recipe:
