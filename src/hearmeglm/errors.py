@@ -1,13 +1,13 @@
 """Errors meant for the user.
 
-    HearmeError                anything this package raises on purpose
-    ├── UserError              the user can mend it: one line, exit code 2, no traceback
-    │   ├── RecipeError        a recipe that does not parse (all its faults at once)
-    │   ├── DataError          a file or record that cannot be read
-    │   ├── ModelError         a base, adapter or template that is not there or does not fit
-    │   └── RunError           a run directory that cannot be used or found
-    ├── Busy                   a queue is full: try again later
-    └── TrainingDiverged       NaN or exploding loss; the last good checkpoint is kept
+HearmeError                anything this package raises on purpose
+├── UserError              the user can mend it: one line, exit code 2, no traceback
+│   ├── RecipeError        a recipe that does not parse (all its faults at once)
+│   ├── DataError          a file or record that cannot be read
+│   ├── ModelError         a base, adapter or template that is not there or does not fit
+│   └── RunError           a run directory that cannot be used or found
+├── Busy                   a queue is full: try again later
+└── TrainingDiverged       NaN or exploding loss; the last good checkpoint is kept
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
 """A RunDir: the only place a run writes. A step's Manifest is written last, so its presence means complete.
 
-    RUN/recipe.yaml            every setting, defaults spelled out
-    RUN/data/                  train.jsonl valid.jsonl test.jsonl ledger.jsonl stats.json figures/ manifest.json
-    RUN/<stage>/               adapter/ checkpoints/ metrics.jsonl result.json loss.png manifest.json
-    RUN/generations.jsonl      every answer of every model      RUN/scores.jsonl   every number about them
-    RUN/evals/                 summary.json figures/ manifest.json
+RUN/recipe.yaml            every setting, defaults spelled out
+RUN/data/                  train.jsonl valid.jsonl test.jsonl ledger.jsonl stats.json figures/ manifest.json
+RUN/<stage>/               adapter/ checkpoints/ metrics.jsonl result.json loss.png manifest.json
+RUN/generations.jsonl      every answer of every model      RUN/scores.jsonl   every number about them
+RUN/evals/                 summary.json figures/ manifest.json
 """
 
 from __future__ import annotations
@@ -64,7 +64,9 @@ class Step:
         self.path.mkdir(parents=True, exist_ok=True)
         self.manifest_path.unlink(missing_ok=True)
 
-    def finish(self, inputs: Mapping[str, str], summary: Mapping[str, Any], *, seed: int, files: tuple[str, ...] = ()) -> Result:
+    def finish(
+        self, inputs: Mapping[str, str], summary: Mapping[str, Any], *, seed: int, files: tuple[str, ...] = ()
+    ) -> Result:
         """Write the manifest. `files` are paths relative to the step; their sha256 is recorded."""
         write_json(
             self.manifest_path,
@@ -100,7 +102,11 @@ class RunDir:
         if run.path.exists() and not run.path.is_dir():
             raise RunError("expected a folder for the run, found a file", where=str(path), hint="choose another --run")
         if run.path.is_dir() and any(run.path.iterdir()) and not run.recipe_path.is_file():
-            raise RunError("expected an empty folder or an earlier run, found other files", where=str(path), hint="choose another --run")
+            raise RunError(
+                "expected an empty folder or an earlier run, found other files",
+                where=str(path),
+                hint="choose another --run",
+            )
         recipe.save(run.recipe_path)
         return run
 
@@ -113,7 +119,11 @@ class RunDir:
         """
         run = cls(Path(path))
         if not run.recipe_path.is_file():
-            raise RunError("expected a run directory (with recipe.yaml), found none", where=str(path), hint="`hearme run RECIPE` makes one")
+            raise RunError(
+                "expected a run directory (with recipe.yaml), found none",
+                where=str(path),
+                hint="`hearme run RECIPE` makes one",
+            )
         return run
 
     @property
@@ -161,7 +171,12 @@ def git_commit() -> str | None:
     """Commit of the checkout this package runs from (with `+` if it has changes), or None outside one."""
     here = Path(__file__).parent
     try:
-        show = subprocess.run(["git", "-C", str(here), "describe", "--always", "--abbrev=40", "--dirty=+"], capture_output=True, text=True, timeout=10)
+        show = subprocess.run(
+            ["git", "-C", str(here), "describe", "--always", "--abbrev=40", "--dirty=+"],
+            capture_output=True,
+            text=True,
+            timeout=10,
+        )
     except (OSError, subprocess.SubprocessError):
         return None
     return show.stdout.strip() or None

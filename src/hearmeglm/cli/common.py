@@ -26,9 +26,9 @@ def run_app(app: typer.Typer) -> int:
     try:
         app(standalone_mode=True)
     except SystemExit as end:
+        if end.code == 130:  # typer's code for Ctrl-C
+            return _fail("interrupted; run the same command again to go on", 130)
         return end.code if isinstance(end.code, int) else 1
-    except KeyboardInterrupt:
-        return _fail("interrupted; run the same command again to go on", 130)
     except UserError as err:
         return _fail(str(err), 2)
     except HearmeError as err:
@@ -38,9 +38,15 @@ def run_app(app: typer.Typer) -> int:
         return 0
     except OSError as err:
         if err.errno in (errno.ENOSPC, errno.EDQUOT):
-            return _fail(f"{err.filename or 'disk'}: no space left; nothing half-written is kept -> free some space and run the same command again", 2)
+            return _fail(
+                f"{err.filename or 'disk'}: no space left; nothing half-written is kept -> free some space and run the same command again",
+                2,
+            )
         if err.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-            return _fail(f"{err.filename}: expected a readable or writable path, found '{err.strerror}' -> check its permissions", 2)
+            return _fail(
+                f"{err.filename}: expected a readable or writable path, found '{err.strerror}' -> check its permissions",
+                2,
+            )
         raise
     return 0
 
