@@ -16,8 +16,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-IGNORE = -100
-"""Label of a position that is not supervised (the convention of torch and transformers)."""
 TILE_ELEMENTS = {"cpu": 1 << 20, "cuda": 1 << 26}
 """Size of one tile of logits. On a CPU it should stay in the second and third level cache, on a GPU it should fill the card."""
 _MIN_TILE = 512

@@ -1,0 +1,454 @@
+"""One fine-tuning stage, from RUN/data to RUN/<stage>/adapter."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import os
+import sys
+import warnings
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..errors import RunError
+from ..files import sha256_file, write_json, write_jsonl
+from ..recipe import Recipe, Stage
+from ..run import Result, RunDir, Step
+from . import checkpoints
+from .adapter import ADAPTER, MODEL, build_model, describe, save_weights
+from .mix import Mix, build_mix
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+CHECKPOINTS = "checkpoints"
+OPTIMIZERS = {"adamw": "adamw_torch", "adafactor": "adafactor", "sgd": "sgd"}
+
+
+def train_stage(recipe: Recipe, run: RunDir, stage: str, *, console: Console | None = None) -> Result:
+    """Train one stage of a run; a no-op if it is done and nothing it was made from has changed.
+
+    Interrupted (even by `kill -9`), the same call goes on from the last sealed checkpoint and ends with the same weights, bit by bit on a CPU.
+
+    Args:
+        recipe: the run's recipe.
+        run: with `data/{train,valid}.jsonl` in place, and the stage before trained.
+        stage: a key of `recipe.stages`.
+        console: where messages and progress go; stderr by default.
+
+    Raises:
+        RunError: the data or the stage before are missing.
+        DataError, ModelError, RecipeError: input that does not fit.
+        TrainingDiverged: NaN or exploding loss; the last good checkpoint stays in RUN/<stage>/checkpoints.
+    """
+    step = run.step(stage)
+    start = _start(recipe, run, stage)
+    inputs = _inputs(recipe, run, stage, start)
+    if done := step.done(inputs):
+        return done
+    job = _Job(recipe, run, step, stage, start, inputs, console or _stderr())
+    return job.run_all()
+
+
+def previous_stage(recipe: Recipe, stage: str) -> str | None:
+    """The stage whose weights `stage` starts from."""
+    names = list(recipe.stages)
+    if stage not in names:
+        raise RunError(f"expected one of the stages {', '.join(names)}, found {stage!r}", where=recipe.name)
+    place = names.index(stage)
+    return names[place - 1] if place else None
+
+
+def weights_dir(recipe: Recipe, run: RunDir, stage: str) -> Path:
+    """Where a stage leaves its weights: an adapter, or a whole model after full tuning."""
+    return run.path / stage / (MODEL if recipe.lora.method == "full" else ADAPTER)
+
+
+def _start(recipe: Recipe, run: RunDir, stage: str) -> Path | None:
+    before = previous_stage(recipe, stage)
+    if before is None:
+        return None
+    if run.step(before).manifest() is None:
+        raise RunError(
+            f"expected stage {before!r} to be trained before {stage!r}, found no manifest",
+            where=str(run.step(before).path),
+            hint=f"hearme train {run.path} --stage {before}",
+        )
+    return weights_dir(recipe, run, before)
+
+
+def _inputs(recipe: Recipe, run: RunDir, stage: str, start: Path | None) -> dict[str, str]:
+    """Name -> digest of everything the stage's weights depend on."""
+    inputs = {"recipe": _settings_digest(recipe, stage)}
+    for split in ("train", "valid"):
+        path = run.data.path / f"{split}.jsonl"
+        if not path.is_file():
+            raise RunError(
+                f"expected {split}.jsonl, found nothing",
+                where=str(run.data.path),
+                hint=f"hearme data prepare {run.path}",
+            )
+        inputs[split] = sha256_file(path)
+    if start is not None:
+        for file in sorted(start.glob("*.safetensors")):
+            inputs[f"start/{file.name}"] = sha256_file(file)
+    return inputs
+
+
+def _settings_digest(recipe: Recipe, stage: str) -> str:
+    one = recipe.stages[stage].model_copy(update={"trackers": []})  # where curves go changes nothing
+    return recipe.model_copy(update={"stages": {stage: one}}).digest(
+        "seed", "base", "template", "trust_remote_code", "stages", "lora"
+    )
+
+
+def _stderr() -> Console:
+    from rich.console import Console
+
+    return Console(stderr=True, highlight=False, soft_wrap=True, quiet=int(os.environ.get("RANK", "0")) > 0)
+
+
+@dataclass
+class _Job:
+    """One stage in work."""
+
+    recipe: Recipe
+    run: RunDir
+    step: Step
+    stage: str
+    start: Path | None
+    inputs: dict[str, str]
+    console: Console
+
+    @property
+    def settings(self) -> Stage:
+        return self.recipe.stages[self.stage]
+
+    @property
+    def root(self) -> Path:
+        return self.step.path / CHECKPOINTS
+
+    def run_all(self) -> Result:
+        quiet_libraries()
+        from ..models.load import load_tokenizer
+        from ..models.template import find_template
+
+        self.main = int(os.environ.get("RANK", "0")) == 0
+        if self.main:
+            self.step.begin()
+            checkpoints.bind(self.root, self.inputs)
+            checkpoints.clean(self.root)
+        tokenizer = load_tokenizer(self.recipe.base, trust_remote_code=self.recipe.trust_remote_code)
+        template = find_template(self.recipe.template, tokenizer)
+        mix = build_mix(self.recipe, self.stage, self.run.data.path, template, tokenizer)
+        self._announce(mix)
+        summary = self._train(mix, template, tokenizer)
+        if not self.main:
+            return Result(self.stage, summary)
+        files = [
+            f"{weights_dir(self.recipe, self.run, self.stage).name}/{p.name}"
+            for p in sorted(weights_dir(self.recipe, self.run, self.stage).iterdir())
+            if p.is_file()
+        ]
+        files += ["metrics.jsonl", "result.json", "loss.png"]
+        done = self.step.finish(self.inputs, summary, seed=self.recipe.seed, files=tuple(files))
+        checkpoints.discard(self.root)
+        return done
+
+    def _announce(self, mix: Mix) -> None:
+        say = self.console.print
+        if before := previous_stage(self.recipe, self.stage):
+            lora = self.recipe.lora
+            what = (
+                "all weights"
+                if lora.method == "full"
+                else f"the adapter (rank {lora.rank}, alpha {lora.alpha}, {lora.method}, targets {lora.targets})"
+            )
+            say(
+                f"{self.stage}: inherits from {before} {what}; base {self.recipe.base}, template {self.recipe.template}; new optimizer and schedule"
+            )
+        for source, n in mix.counts.items():
+            say(
+                f"{self.stage}: {source}: {n['dialogues']:.0f} dialogues × {n['weight']:g} = {n['examples']:.0f} an epoch, {n['tokens']:.0f} tokens, {n['supervised_tokens']:.0f} supervised"
+            )
+        for note in mix.notes:
+            say(f"{self.stage}: {note}")
+
+    def _train(self, mix: Mix, template: Any, tokenizer: Any) -> dict[str, Any]:
+        import torch
+        from transformers import set_seed
+
+        from ..models.collate import order, pack, pad
+        from ..models.engine import accelerate_training
+        from .curves import draw_loss
+        from .samples import answer
+        from .trainer import StageTrainer
+        from .watch import Watch
+
+        settings = self.settings
+        set_seed(self.recipe.seed)
+        args = training_arguments(self.recipe, self.stage, self.root)
+        model = build_model(self.recipe, settings, self.start, str(args.device))
+        if self.recipe.lora.method == "pissa" and self.start is None and self.main:
+            _save_pissa_start(model, self.step.path)
+        engine = accelerate_training(model, packing=settings.packing, smoothing=settings.label_smoothing)
+        for reason in engine.reasons:
+            self.console.print(f"{self.stage}: {reason}")
+        if settings.checkpointing == "on":
+            model.gradient_checkpointing_enable({"use_reentrant": False})
+        lengths = [len(e.input_ids) for e in mix.train]
+        indices = order(lengths, settings.epochs, settings.batch_size, self.recipe.seed, group=not engine.packing)
+        schedule, indices = make_schedule(settings, len(mix.train), indices, args.world_size, bool(mix.valid))
+        last = checkpoints.newest(self.root)
+        log = _log_of(last)
+        watch = Watch(
+            self.stage, self.step.path / "metrics.jsonl", self.console, log[-1].get("seconds", 0.0) if log else 0.0
+        )
+        samples = self.step.path / "samples.jsonl"
+        rows = [r for r in _rows(samples) if last is not None and r["step"] <= checkpoints.step_of(last)]
+
+        def sample(at_step: int) -> None:
+            if not settings.samples or (not self.main and not trainer.is_fsdp_enabled):
+                return
+            said = answer(trainer.model, template, tokenizer)
+            rows.extend(
+                {"step": at_step, "epoch": round(at_step / schedule.steps_per_epoch, 3), "question": q, "answer": a}
+                for q, a in said.items()
+            )
+            if self.main:
+                write_jsonl(samples, rows)
+                for q, a in said.items():
+                    self.console.print(f"  step {at_step} {q}: {' '.join(a.split())}", markup=False)
+
+        trainer = StageTrainer(
+            model,
+            args,
+            schedule=schedule,
+            collate=pack if engine.packing else partial(pad, pad_id=tokenizer.pad_token_id or 0),
+            train=[mix.train[i] for i in indices],
+            valid=mix.valid,
+            on_evaluate=sample,
+            callbacks=[watch],
+            optimizers=_optimizer(model, self.recipe, settings, args),
+        )
+        if last is not None:
+            self.console.print(f"{self.stage}: goes on from step {checkpoints.step_of(last)} of {schedule.steps}")
+        if last is None or not (schedule.stops(log) or log[-1]["step"] >= schedule.steps):
+            try:
+                with engine.training(model):
+                    trainer.train(resume_from_checkpoint=str(last) if last else None)
+            finally:
+                watch.close()
+            log = trainer.state.log_history
+            flos = float(trainer.state.total_flos)
+            steps = trainer.state.global_step
+        else:
+            state = json.loads((last / "trainer_state.json").read_text(encoding="utf-8"))
+            flos, steps = float(state["total_flos"]), int(state["global_step"])
+            load_weights(model, last)
+        from .trainer import best_step
+
+        best = best_step(log)
+        restored = settings.patience is not None and best is not None and best != steps
+        if restored:
+            load_weights(model, checkpoints.at(self.root, best or 0))
+        result = _result(log, flos, watch.seconds, schedule, indices, mix, settings, args.world_size)
+        result |= {
+            "best_step": best,
+            "restored_best": restored,
+            "stopped_early": steps < schedule.steps,
+            "device": str(args.device),
+            "dtype": str(next(model.parameters()).dtype).removeprefix("torch."),
+        }
+        result |= describe(model) | {
+            "packing": engine.packing,
+            "fused_layers": engine.fused,
+            "chunked_loss": engine.loss,
+            "sources": mix.counts,
+            "notes": mix.notes + list(engine.reasons),
+        }
+        result["peak_memory_bytes"] = peak_memory(torch)
+        if self.main:
+            save_weights(model, weights_dir(self.recipe, self.run, self.stage), self.recipe)
+            write_json(self.step.path / "result.json", result)
+            write_jsonl(self.step.path / "metrics.jsonl", log)
+            draw_loss(log, self.step.path / "loss.png", f"{self.recipe.name}: {self.stage}")
+        return result
+
+
+def quiet_libraries() -> None:
+    """Only our own lines on the console: no advertising or progress bars of the libraries beneath."""
+    import transformers
+
+    transformers.utils.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
+    logging.getLogger("bitsandbytes").setLevel(
+        logging.ERROR
+    )  # peft imports it and it speaks of kernels nobody asked for
+    for message in ("`is_gradient_checkpointing` is deprecated", "`gradient_checkpointing"):
+        warnings.filterwarnings(
+            "ignore", message=message, category=FutureWarning
+        )  # peft 0.21 still calls the old names of transformers 5.23
+
+
+def make_schedule(
+    settings: Stage, examples: int, indices: list[int], world: int, has_valid: bool
+) -> tuple[Any, list[int]]:
+    """Steps, and the order cut to them if the stage has `max_steps`."""
+    from .trainer import Schedule
+
+    per_step = settings.batch_size * settings.accumulation * world
+    if settings.max_steps is not None:
+        indices = indices[: settings.max_steps * per_step]
+    steps = math.ceil(math.ceil(len(indices) / settings.batch_size / world) / settings.accumulation)
+    per_epoch = examples / per_step
+    eval_steps = (settings.eval_steps or max(1, round(per_epoch))) if has_valid else 0
+    save_steps = settings.save_steps or (0 if has_valid else max(1, round(per_epoch)))
+    return Schedule(steps, per_epoch, eval_steps, save_steps, settings.patience), indices
+
+
+def training_arguments(recipe: Recipe, stage: str, root: Path) -> Any:
+    """transformers' arguments for a stage."""
+    import torch
+    from transformers import TrainingArguments
+
+    from ..models.load import default_device, resolve_dtype
+
+    settings = recipe.stages[stage]
+    device = default_device()
+    dtype = resolve_dtype(settings.dtype, device)
+    full = recipe.lora.method == "full"
+    kwargs: dict[str, Any] = {}
+    if "min_lr" in settings.scheduler:
+        kwargs["lr_scheduler_kwargs"] = {"min_lr_rate": 0.1}
+    return TrainingArguments(
+        output_dir=str(root),
+        per_device_train_batch_size=settings.batch_size,
+        per_device_eval_batch_size=settings.batch_size,
+        gradient_accumulation_steps=settings.accumulation,
+        num_train_epochs=1,
+        learning_rate=settings.learning_rate,
+        lr_scheduler_type=settings.scheduler,
+        warmup_steps=settings.warmup,
+        weight_decay=settings.weight_decay,
+        max_grad_norm=settings.max_grad_norm,
+        optim=OPTIMIZERS[settings.optimizer],
+        neftune_noise_alpha=settings.neftune,
+        bf16=full and dtype == torch.bfloat16,
+        fp16=dtype == torch.float16,
+        logging_steps=1,
+        logging_nan_inf_filter=False,
+        eval_strategy="no",
+        save_strategy="no",
+        disable_tqdm=True,
+        report_to=settings.trackers or "none",
+        run_name=f"{recipe.name}-{stage}",
+        remove_unused_columns=False,
+        dataloader_pin_memory=device == "cuda",
+        seed=recipe.seed,
+        use_cpu=device == "cpu",
+        log_level="error",
+        **kwargs,
+    )
+
+
+def load_weights(model: Any, folder: Path) -> None:
+    """Put a checkpoint's weights into the model."""
+    from safetensors.torch import load_file
+
+    if (folder / "adapter_model.safetensors").is_file():
+        from peft import set_peft_model_state_dict
+
+        set_peft_model_state_dict(model, load_file(folder / "adapter_model.safetensors"))
+        return
+    for file in sorted(folder.glob("*.safetensors")):
+        model.load_state_dict(load_file(file), strict=False)
+
+
+def peak_memory(torch: Any) -> int:
+    """Peak memory in bytes: of the GPU where one is used, else the largest resident size of this process."""
+    if torch.cuda.is_available():
+        return int(torch.cuda.max_memory_allocated())
+    try:
+        import resource
+    except ImportError:  # Windows
+        return 0
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return int(peak if sys.platform == "darwin" else peak * 1024)
+
+
+def _save_pissa_start(model: Any, folder: Path) -> None:
+    model.save_pretrained(folder / "pissa_initial")
+
+
+def _optimizer(model: Any, recipe: Recipe, settings: Stage, args: Any) -> tuple[Any, Any]:
+    """LoRA+ gives the B matrices their own learning rate (Hayou et al. 2024, arXiv:2402.12354); else the Trainer makes its own."""
+    if recipe.lora.lr_ratio is None or recipe.lora.method == "full":
+        return None, None
+    from peft.optimizers import create_loraplus_optimizer
+    from transformers import Trainer
+
+    cls, kwargs = Trainer.get_optimizer_cls_and_kwargs(args, model)
+    kwargs.pop("lr", None)
+    optimizer = create_loraplus_optimizer(
+        model,
+        cls,
+        lr=settings.learning_rate,
+        loraplus_lr_ratio=recipe.lora.lr_ratio,
+        loraplus_weight_decay=settings.weight_decay,
+        **kwargs,
+    )
+    return optimizer, None
+
+
+def _log_of(folder: Path | None) -> list[dict[str, Any]]:
+    if folder is None:
+        return []
+    log: list[dict[str, Any]] = json.loads((folder / "trainer_state.json").read_text(encoding="utf-8"))["log_history"]
+    return log
+
+
+def _rows(path: Path) -> list[dict[str, Any]]:
+    from ..files import read_jsonl
+
+    return [row for _, row in read_jsonl(path)] if path.is_file() else []
+
+
+def _result(
+    log: list[dict[str, Any]],
+    flos: float,
+    seconds: float,
+    schedule: Any,
+    indices: list[int],
+    mix: Mix,
+    settings: Stage,
+    world: int,
+) -> dict[str, Any]:
+    """Every row of the original's result tables, under transformers' names."""
+    losses = [row["loss"] for row in log if "loss" in row]
+    evals = [row for row in log if "eval_loss" in row]
+    steps = log[-1]["step"] if log else 0
+    examples = min(len(indices), steps * settings.batch_size * settings.accumulation * world)
+    last = evals[-1] if evals else {}
+    return {
+        "epoch": round(steps / schedule.steps_per_epoch, 4),
+        "steps": steps,
+        "train_loss": sum(losses) / max(len(losses), 1),
+        "eval_loss": min((row["eval_loss"] for row in evals), default=None)
+        if settings.patience
+        else last.get("eval_loss"),
+        "train_runtime": seconds,
+        "eval_runtime": last.get("eval_runtime"),
+        "train_samples_per_second": examples / seconds,
+        "train_steps_per_second": steps / seconds,
+        "eval_samples_per_second": last.get("eval_samples_per_second"),
+        "eval_steps_per_second": last.get("eval_steps_per_second"),
+        "num_input_tokens_seen": next((int(r["tokens"]) for r in reversed(log) if "tokens" in r), 0),
+        "tokens_per_second": next((r["tokens_per_second"] for r in reversed(log) if "tokens_per_second" in r), None),
+        "total_flos": flos,
+        "train_examples": len(mix.train),
+        "valid_examples": len(mix.valid),
+    }
