@@ -36,7 +36,28 @@ def incumbent(predict: str, label: str) -> dict[str, float]:
 
 def test_equals_rouge_chinese_and_nltk_on_hostile_text():
     rng = random.Random(5)
-    alphabet = ["我", "你好", "。", "！！", "？”", "……", "......", "\n", " ", "  ", "\t", "a", "Hello ", "，", "’", "没有什么", "😀", "?", "1.5", "。\n\n"]
+    alphabet = [
+        "我",
+        "你好",
+        "。",
+        "！！",
+        "？”",
+        "……",
+        "......",
+        "\n",
+        " ",
+        "  ",
+        "\t",
+        "a",
+        "Hello ",
+        "，",
+        "’",
+        "没有什么",
+        "😀",
+        "?",
+        "1.5",
+        "。\n\n",
+    ]
     o.jieba_cut()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -13,6 +13,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
+from itertools import pairwise
 from typing import Any
 
 METRICS = ("bleu-4", "rouge-1", "rouge-2", "rouge-l")
@@ -25,7 +26,10 @@ TOKENISATION = {
 _EPSILON = 1e-8  # rouge_chinese adds it to P + R
 
 # rouge_chinese cuts sentences by these, in this order; the cut decides where blanks become words (see `rouge_words`).
-_CUTS = tuple(re.compile(p) for p in (r"([。！？\?])([^”’])", r"(\.{6})([^”’])", r"(\…{2})([^”’])", r"([。！？\?][”’])([^，。！？\?])"))
+_CUTS = tuple(
+    re.compile(p)
+    for p in (r"([。！？\?])([^”’])", r"(\.{6})([^”’])", r"(\…{2})([^”’])", r"([。！？\?][”’])([^，。！？\?])")
+)
 
 
 @lru_cache(maxsize=1)
@@ -77,8 +81,12 @@ def rouge(predict: str, label: str) -> tuple[float, float, float]:
     cut = jieba_cut()
     p, r = rouge_words(cut(predict)), rouge_words(cut(label))
     p1, r1 = set(p), set(r)
-    p2, r2 = set(zip(p, p[1:], strict=False)), set(zip(r, r[1:], strict=False))
-    return _f1(len(p1 & r1), len(p1), len(r1)), _f1(len(p2 & r2), len(p2), len(r2)), _f1(lcs_length(r, p), len(p), len(r))
+    p2, r2 = set(pairwise(p)), set(pairwise(r))
+    return (
+        _f1(len(p1 & r1), len(p1), len(r1)),
+        _f1(len(p2 & r2), len(p2), len(r2)),
+        _f1(lcs_length(r, p), len(p), len(r)),
+    )
 
 
 def bleu4(predict: str, label: str) -> float:
