@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from threading import Lock
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..models.load import load_model, load_tokenizer
 from ..models.reference import ModelRef
@@ -15,7 +15,6 @@ from .model import Chunk
 from .text import StopFilter
 
 if TYPE_CHECKING:
-    import torch
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 
@@ -69,51 +68,23 @@ class TransformersModel:
         import torch
         from transformers import DynamicCache
 
+        from ..models.sampling import choose
+
         stops = set(self.template.stop_ids(self.tokenizer))
         cache = DynamicCache(config=self.model.config)
-        ids = torch.tensor([prompt], device=self.model.device)
-        seen = ids
-        choose = _chooser(sampling, self.model.device)
+        device = self.model.device
+        generator = torch.Generator(device).manual_seed(sampling.seed)
+        ids, seen = prompt, list(prompt)
         for _ in range(sampling.max_new_tokens):
             with torch.inference_mode():
-                logits = self.model(input_ids=ids, past_key_values=cache, use_cache=True, logits_to_keep=1).logits[
+                batch = torch.tensor([ids], device=device)
+                logits = self.model(input_ids=batch, past_key_values=cache, use_cache=True, logits_to_keep=1).logits[
                     :, -1
                 ]
-                ids = choose(seen, logits)
-            token = int(ids)
+                (token,) = choose(logits, [seen], sampling, [generator])
             if token in stops:
                 yield None
                 return
             yield token
-            seen = torch.cat([seen, ids], dim=1)
-
-
-def _chooser(sampling: Sampling, device: Any) -> Any:
-    """A function (seen ids [1, L], logits [1, V]) -> next id [1, 1]."""
-    import torch
-    from transformers import (
-        LogitsProcessorList,
-        RepetitionPenaltyLogitsProcessor,
-        TemperatureLogitsWarper,
-        TopKLogitsWarper,
-        TopPLogitsWarper,
-    )
-
-    steps = LogitsProcessorList()
-    if sampling.repetition_penalty != 1:
-        steps.append(RepetitionPenaltyLogitsProcessor(sampling.repetition_penalty))
-    if sampling.temperature > 0:
-        steps.append(TemperatureLogitsWarper(sampling.temperature))
-        if sampling.top_k:
-            steps.append(TopKLogitsWarper(sampling.top_k))
-        if sampling.top_p < 1:
-            steps.append(TopPLogitsWarper(max(sampling.top_p, 1e-6)))
-    generator = torch.Generator(device).manual_seed(sampling.seed)
-
-    def choose(seen: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
-        scores = steps(seen, logits.float())
-        if sampling.temperature == 0:
-            return scores.argmax(-1, keepdim=True)
-        return torch.multinomial(scores.softmax(-1), 1, generator=generator)
-
-    return choose
+            ids = [token]
+            seen.append(token)

@@ -145,7 +145,9 @@ def load_model(
         ModelError: base or adapter missing or not fitting.
     """
     from transformers import AutoModelForCausalLM
+    from transformers.utils import logging
 
+    logging.disable_progress_bar()  # "Loading weights", a second or two
     device = device or default_device()
     path = base_dir(base)
     wanted = resolve_dtype(dtype, device)
