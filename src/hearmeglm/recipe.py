@@ -46,7 +46,7 @@ class Source(Section):
     format: str = Field("auto", description="Reader; `hearme data formats` lists them, `auto` recognises the file.")
     path: str = Field(
         "",
-        description="File or folder, from the recipe's folder; in YAML also a list, of which the first that exists is taken. Empty: the packaged corpus.",
+        description="File or folder, from the recipe's folder (shipped recipes: from the working directory); in YAML also a list, of which the first that exists is taken. Empty: the packaged corpus.",
     )
     kind: Kind = Field(
         "counselling", description="What it teaches: decides the stage that uses it by default and how it is counted."
@@ -279,7 +279,7 @@ class Recipe(Section):
 def load_recipe(path: Path | str, overrides: list[str] | tuple[str, ...] = ()) -> Recipe:
     """Read a recipe file and apply `key.path=value` overrides (values are YAML).
 
-    Relative source paths are made absolute from the recipe's folder, so that a run can be started from anywhere.
+    Relative paths in it are made absolute: from the recipe's folder, or for a shipped recipe from the working directory.
 
     Raises:
         RecipeError: with every fault of the file in one message.
@@ -295,9 +295,10 @@ def load_recipe(path: Path | str, overrides: list[str] | tuple[str, ...] = ()) -
         raise RecipeError(f"expected a mapping of recipe keys, found {type(tree).__name__}", where=str(path))
     for item in overrides:
         _override(tree, item)
-    _choose_paths(tree, path.parent)
+    folder = Path.cwd() if path.resolve().parent == recipes_dir().resolve() else path.parent
+    _choose_paths(tree, folder)
     recipe = parse_recipe(tree, where=str(path))
-    return _anchor(recipe, path.parent)
+    return _anchor(recipe, folder)
 
 
 def parse_recipe(tree: dict[str, Any], where: str = "recipe") -> Recipe:
