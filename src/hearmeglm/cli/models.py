@@ -1,9 +1,76 @@
-"""Commands: models."""
+"""Commands: convert, export, models, bench-model."""
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Annotated
+
 import typer
+
+from .common import JsonFlag, console, print_json
+
+convert = typer.Typer(help="Make an original ChatGLM3 checkpoint or adapter fit transformers' own classes.")
+models = typer.Typer(help="Chat templates and what is known of a model family.")
+ModelArg = Annotated[
+    str | None,
+    typer.Argument(metavar="[RUN|MODEL]", help="A run, RUN:stage, a shipped name, a model directory or hub id."),
+]
 
 
 def register(app: typer.Typer) -> None:
     """Add this module's commands to the command line."""
+    app.add_typer(convert, name="convert", no_args_is_help=True)
+    app.add_typer(models, name="models", no_args_is_help=True)
+
+
+@convert.command("chatglm3")
+def convert_chatglm3(
+    source: Annotated[Path, typer.Argument(metavar="SRC", help="ChatGLM3 checkpoint directory as published.")],
+    target: Annotated[Path, typer.Argument(metavar="DST", help="Folder to write; must not be there yet.")],
+    tokenizer: Annotated[Path | None, typer.Option(help="tokenizer.model, if it is not in SRC.")] = None,
+    json_out: JsonFlag = False,
+) -> None:
+    """Convert a ChatGLM3-6B checkpoint to transformers' own Glm: lossless, a few MiB of memory, resumable."""
+    from ..models.chatglm3 import convert_chatglm3 as run
+    from ..models.convert import console_progress
+
+    with console_progress("converting") as progress:
+        done = run(source, target, tokenizer=tokenizer, progress=progress)
+    if json_out:
+        print_json(
+            {"out": str(done.folder), "tensors": done.tensors, "bytes": done.bytes, "warnings": list(done.warnings)}
+        )
+        return
+    for line in done.warnings:
+        console(True).print(f"[yellow]![/yellow] {line}")
+    console().print(f"[green]✓[/green] {done.tensors} tensors, {done.bytes / 1e9:.2f} GB, verified -> {done.folder}")
+
+
+@convert.command("chatglm3-adapter")
+def convert_adapter(
+    source: Annotated[Path, typer.Argument(metavar="SRC", help="LoRA adapter trained on ChatGLM3's remote code.")],
+    target: Annotated[Path, typer.Argument(metavar="DST", help="Folder to write; must not be there yet.")],
+    base: Annotated[Path, typer.Option(help="The converted base (from `hearme convert chatglm3`).")],
+    json_out: JsonFlag = False,
+) -> None:
+    """Convert a LoRA, rsLoRA or DoRA adapter (LLaMA-Factory's, the original project's) to the native class."""
+    from ..models.chatglm3_adapter import convert_adapter as run
+
+    modules = run(source, target, base)
+    if json_out:
+        print_json({"out": str(target), "target_modules": modules})
+    else:
+        console().print(f"[green]✓[/green] adapter on {', '.join(modules)} -> {target}")
+
+
+@models.command("templates")
+def list_templates(json_out: JsonFlag = False) -> None:
+    """The packaged chat templates, with their control tokens and what ends a reply."""
+    from ..models.template import load_template, template_names
+
+    found = [load_template(n) for n in template_names()]
+    if json_out:
+        print_json([{"name": t.name, "special": t.special, "stop": [*t.stop, *t.stop_strings]} for t in found])
+        return
+    for t in found:
+        print(f"{t.name:10} stops at {' '.join(map(repr, (*t.stop, *t.stop_strings)))}")

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ModelError
+from .chatglm3 import is_chatglm3, native_dir
 from .starter import starter_dir
 
 if TYPE_CHECKING:
@@ -17,16 +18,21 @@ STARTER = "starter"
 
 
 def base_dir(base: str) -> Path:
-    """The local directory of a base; a hub id is downloaded first.
+    """The local directory of a base; a hub id is downloaded first, an original ChatGLM3 is converted on first use.
 
     `starter` is the embedded model; `modelscope:org/name` comes from ModelScope; any other `org/name` from Hugging Face
     (its `HF_ENDPOINT` mirror variable is honoured by huggingface_hub itself).
 
     Raises:
-        ModelError: nothing there.
+        ModelError: nothing there, or a ChatGLM3 that cannot be converted.
     """
     if base == STARTER:
         return starter_dir()
+    found = _found(base)
+    return native_dir(found) if is_chatglm3(found) else found
+
+
+def _found(base: str) -> Path:
     path = Path(base).expanduser()
     if path.is_dir():
         if not (path / "config.json").is_file():
