@@ -13,6 +13,10 @@ from ..types import Message
 from .model import Chunk
 
 
+class Refused(ModelError):
+    """The server works, but will not take this request (status 400, 404, 413, 422)."""
+
+
 class RemoteModel:
     """Streams from `POST {base_url}/chat/completions`.
 
@@ -51,7 +55,8 @@ class RemoteModel:
             ) as response:
                 if response.status_code != 200:
                     response.read()
-                    raise ModelError(
+                    kind = Refused if response.status_code in (400, 404, 413, 422) else ModelError
+                    raise kind(
                         f"the server answered {response.status_code}: {response.text[:200]}", where=self._url
                     )
                 for line in response.iter_lines():

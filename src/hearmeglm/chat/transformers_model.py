@@ -25,6 +25,7 @@ class TransformersModel:
         self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, template: Template, name: str
     ) -> None:
         self.model, self.tokenizer, self.template, self.name = model, tokenizer, template, name
+        self.context: int | None = getattr(model.config, "max_position_embeddings", None)
         self._lock = Lock()
 
     @classmethod
@@ -39,8 +40,7 @@ class TransformersModel:
 
     def stream(self, messages: Sequence[Message], sampling: Sampling) -> Iterator[Chunk]:
         """See `ChatModel.stream`."""
-        limit = getattr(self.model.config, "max_position_embeddings", None)
-        room = limit - sampling.max_new_tokens if limit else None
+        room = self.context - sampling.max_new_tokens if self.context else None
         prompt = self.template.encode_prompt(messages, self.tokenizer, room)
         stop = StopFilter((*self.template.stop_strings, *sampling.stop))
         ids: list[int] = []

@@ -141,7 +141,7 @@ def generate(
                 batch = _take(waiting, slots.rows - len(active), prompts)
                 if batch:
                     started = time.perf_counter()
-                    logits = _prefill(model, slots, [list(prompts[f[0]]) for f in batch], _ends(batch, prompts))
+                    logits = prefill(model, slots, [list(prompts[f[0]]) for f in batch], _ends(batch, prompts))
                     new = [_Row(i, started, generator(i)) for f in batch for i in f]
                     over = advance(new, pick(logits, new))
                     starts = _starts(batch, prompts)
@@ -210,8 +210,8 @@ def _ends(batch: list[list[int]], prompts: Sequence[Sequence[int]]) -> list[int]
     return [start + len(prompts[i]) - 1 for start, i in zip(_starts(batch, prompts), members, strict=True)]
 
 
-def _prefill(model: Any, slots: Slots, heads: list[list[int]], ends: list[int]) -> torch.Tensor:
-    """Run prompts end to end; logits (len(ends), V) at `ends`."""
+def prefill(model: Any, slots: Slots, heads: list[list[int]], ends: list[int]) -> torch.Tensor:
+    """Run prompts end to end in one packed pass, ready for `slots.admit`; logits (len(ends), V) at positions `ends`."""
     slots.prefill([len(h) for h in heads])
     device = model.device
     ids = torch.tensor([[i for h in heads for i in h]], device=device)
