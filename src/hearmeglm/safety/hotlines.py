@@ -48,7 +48,11 @@ class Hotline:
 
     def text(self, lang: Lang) -> str:
         """One line for the client, e.g. `12356（全国统一心理援助热线，每天不少于18小时）`."""
-        return f"{self.number}（{self.zh}，{self.hours_zh}）" if lang == "zh" else f"{self.number} ({self.en}, {self.hours_en})"
+        return (
+            f"{self.number}（{self.zh}，{self.hours_zh}）"
+            if lang == "zh"
+            else f"{self.number} ({self.en}, {self.hours_en})"
+        )
 
 
 @dataclass(frozen=True)
@@ -79,7 +83,9 @@ def load(path: Path = TABLE) -> Table:
         if any(not isinstance(r.checked, dt.date) or not isinstance(r.number, str) for r in rows):
             raise ValueError("every row needs a number in quotes and a date in `checked`")
     except (OSError, yaml.YAMLError, KeyError, TypeError, ValueError, AttributeError) as err:
-        raise UserError(f"expected the hotline table, found {err}", where=path.name, hint="reinstall hearmeglm or mend the file") from None
+        raise UserError(
+            f"expected the hotline table, found {err}", where=path.name, hint="reinstall hearmeglm or mend the file"
+        ) from None
     return table
 
 
@@ -96,7 +102,11 @@ def check_region(region: str) -> str:
     """
     code = region.strip().upper()
     if code not in load().regions:
-        raise UserError(f"expected a region of the hotline table, found {region!r}", where="region", hint=f"one of {', '.join(regions())}")
+        raise UserError(
+            f"expected a region of the hotline table, found {region!r}",
+            where="region",
+            hint=f"one of {', '.join(regions())}",
+        )
     return code
 
 
@@ -125,8 +135,15 @@ def fill(text: str, region: str, lang: Lang = "zh") -> str:
     def line(serves: str) -> str:
         return joint.join(r.text(lang) for r in ([r for r in rows if r.serves == serves] or crisis)[:2])
 
-    emergency = joint.join(f"{r.number}（{r.zh}）" if lang == "zh" else f"{r.number} ({r.en})" for r in rows if r.serves == "emergency")
-    values = {"crisis_line": line("crisis"), "youth_line": line("youth"), "abuse_line": line("abuse"), "emergency": emergency}
+    emergency = joint.join(
+        f"{r.number}（{r.zh}）" if lang == "zh" else f"{r.number} ({r.en})" for r in rows if r.serves == "emergency"
+    )
+    values = {
+        "crisis_line": line("crisis"),
+        "youth_line": line("youth"),
+        "abuse_line": line("abuse"),
+        "emergency": emergency,
+    }
     return re.sub(r"\{(\w+)\}", lambda m: values.get(m[1], m[0]), text)
 
 

@@ -1,0 +1,116 @@
+"""The trained part of the guard: two logistic heads (risk, crisis) over hashed character n-grams and the rules' findings.
+
+`scripts/train_guard.py` makes `rules/weights.npz`; inference is numpy only. score = b + Σ w[n-gram] / sqrt(number of n-grams)
++ Σ v[finding], then the logistic function. An n-gram is a run of 1, 2, 3, 4 or 6 code points of the masked text.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+SIZES = (1, 2, 3, 4, 6)
+BUCKETS = 1 << 17
+FINDINGS = 1 << 10
+CHUNK = 220
+"""Longer texts are scored in windows of this many characters, and the worst window counts: a long message dilutes nothing."""
+
+Ints = npt.NDArray[np.int64]
+
+
+def grams(text: str) -> tuple[Ints, Ints, Ints]:
+    """Buckets of the text's n-grams with where each begins and how long it is (repeats kept).
+
+    The hash is a polynomial over code points modulo 2^61, folded to the table's size; it is the same on every machine.
+    """
+    codes = np.frombuffer(f" {text} ".encode("utf-32-le"), dtype=np.uint32).astype(np.uint64)
+    buckets, starts, sizes = [], [], []
+    for n in SIZES:
+        if len(codes) < n:
+            break
+        count = len(codes) - n + 1
+        h = np.full(count, n * 0x9E3779B97F4A7C15 % (1 << 64), dtype=np.uint64)
+        for i in range(n):
+            h = (h ^ codes[i : i + count]) * np.uint64(0x100000001B3)
+            h ^= h >> np.uint64(29)
+        buckets.append((h >> np.uint64(17)).astype(np.int64) % BUCKETS)
+        starts.append(np.arange(count))
+        sizes.append(np.full(count, n))
+    return np.concatenate(buckets), np.concatenate(starts), np.concatenate(sizes)
+
+
+def gram_set(text: str) -> Ints:
+    """Distinct buckets of a text."""
+    return np.unique(grams(text)[0])
+
+
+def finding_set(findings: Sequence[str]) -> Ints:
+    """Buckets of the rules' findings (rule with level, frames, signs)."""
+    return np.unique(np.array([zlib.crc32(f.encode()) % FINDINGS for f in findings], dtype=np.int64))
+
+
+def windows(text: str) -> list[str]:
+    """Overlapping windows of at most CHUNK characters."""
+    if len(text) <= CHUNK:
+        return [text]
+    step = CHUNK * 2 // 3
+    return [text[i : i + CHUNK] for i in range(0, len(text) - CHUNK // 3, step)]
+
+
+@dataclass(frozen=True)
+class Classifier:
+    """Weights and thresholds.
+
+    Attributes:
+        weights: (2, BUCKETS) float32: risk, crisis.
+        findings: (2, FINDINGS) float32.
+        bias: (2,).
+        thresholds: risk, crisis, and the two below which a weak rule hit alone is not believed.
+    """
+
+    weights: npt.NDArray[np.float32]
+    findings: npt.NDArray[np.float32]
+    bias: npt.NDArray[np.float32]
+    thresholds: tuple[float, float, float, float]
+
+    @classmethod
+    def load(cls, path: Path) -> Classifier:
+        """Read the shipped file (int8 weights with one scale a head).
+
+        Raises:
+            OSError, ValueError, KeyError: missing or damaged.
+        """
+        with np.load(path, allow_pickle=False) as file:
+            weights = file["weights"].astype(np.float32) * file["scale"][:, None]
+            model = cls(weights, file["findings"].astype(np.float32), file["bias"], tuple(file["thresholds"].tolist()))
+        if model.weights.shape != (2, BUCKETS) or model.findings.shape != (2, FINDINGS) or len(model.thresholds) != 4:
+            raise ValueError(f"weights of shape {model.weights.shape}, expected {(2, BUCKETS)}")
+        if not np.isfinite(model.weights).all() or not np.isfinite(model.findings).all():
+            raise ValueError("weights are not finite")
+        return model
+
+    def score(self, text: str, findings: Sequence[str]) -> tuple[float, float]:
+        """Probabilities (risk, crisis) of a masked text with the rules' findings."""
+        flags = finding_set(findings)
+        bias = self.bias + (self.findings[:, flags].sum(axis=1) if len(flags) else 0.0)
+        z = np.max([self.weights[:, g].sum(axis=1) / np.sqrt(len(g)) for g in map(gram_set, windows(text))], axis=0) + bias
+        p = 1.0 / (1.0 + np.exp(-z))
+        return float(p[0]), float(p[1])
+
+    def explain(self, text: str, head: int, top: int = 3) -> list[str]:
+        """The runs of text that weigh most for a head (0 risk, 1 crisis)."""
+        buckets, starts, sizes = grams(text)
+        padded = f" {text} "
+        out: list[str] = []
+        for i in np.argsort(-self.weights[head, buckets], kind="stable"):
+            piece = padded[starts[i] : starts[i] + sizes[i]].strip()
+            if len(piece) > 1 and not any(piece in o or o in piece for o in out):
+                out.append(piece)
+            if len(out) == top:
+                break
+        return out

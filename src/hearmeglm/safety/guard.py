@@ -1,0 +1,240 @@
+"""The guard: is somebody in danger? Local, deterministic, outside the model; one for chat, API, studio and batch.
+
+    assess(["最近很累", "想睡过去不再醒来"]).crisis            # the whole talk, one call
+    session = guard().session(); session.add("…").crisis     # message by message, with memory
+    session.to_json() / guard().session(saved)               # an elevated state outlives a restart
+
+Layers, always on: written rules (`lexicon`), weak signs that add up over the session, a small trained classifier (`classifier`).
+`risk` is any risk content (past, exploratory, others' included), `crisis` means that someone needs help now. A session's answer is
+the worst of its turns. Whatever goes wrong inside, the answer is a crisis with `closed=True` and the reason: it fails closed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from .classifier import Classifier
+from .lexicon import HIGH, IMMINENT, KINDS, LEVELS, LOW, MODERATE, NONE, Context, Hit, Language
+from .normal import HAS_EN, HAS_ZH, Normaliser
+
+RULES = Path(__file__).with_name("rules")
+SIGNS_CRISIS, SIGNS_RISK = 3.5, 2.0
+"""Sum of the weights of distinct weak signs in a session from which the talk as a whole is a crisis, or a risk."""
+_ACUTE = ("farewell", "giving", "affairs", "means", "place", "time", "calm")
+_TAIL = 700
+
+
+@dataclass(frozen=True, slots=True)
+class Assessment:
+    """What the guard found.
+
+    Attributes:
+        risk: any risk content. crisis: someone needs help now.
+        kind: one of `lexicon.KINDS`, "none", or "unknown" when the guard failed.
+        level: none, low, moderate, high or imminent; moderate and above is a crisis.
+        because: findings in words, the weightiest first.
+        closed: the guard could not work and answers "crisis" to be safe.
+    """
+
+    risk: bool = False
+    crisis: bool = False
+    kind: str = "none"
+    level: str = "none"
+    because: tuple[str, ...] = ()
+    closed: bool = False
+
+    def to_json(self) -> dict[str, Any]:
+        return {"risk": self.risk, "crisis": self.crisis, "kind": self.kind, "level": self.level, "because": list(self.because)}
+
+
+def closed(reason: str) -> Assessment:
+    """The answer of a guard that cannot work."""
+    return Assessment(True, True, "unknown", "high", (f"guard unavailable, treated as a crisis: {reason}",), True)
+
+
+@dataclass
+class Session:
+    """Memory of one talk; never shared between users."""
+
+    guard: Guard
+    worst: Assessment = field(default_factory=Assessment)
+    last: Assessment = field(default_factory=Assessment)
+    signs: dict[str, float] = field(default_factory=dict)
+    contexts: dict[str, Context] = field(default_factory=dict)
+    tail: str = ""
+    turns: int = 0
+    benign: bool = False
+
+    def add(self, text: str) -> Assessment:
+        """Read the next message of the client; returns the session's assessment so far (`last` has the message's own)."""
+        try:
+            self.last = self.guard.read(text, self)
+        except Exception as err:
+            self.last = closed(f"{type(err).__name__} while reading a message")
+        if _rank(self.last) > _rank(self.worst):
+            self.worst = self.last
+        return self.worst
+
+    def to_json(self) -> dict[str, Any]:
+        """State without the client's words: enough for an elevated state to outlive a restart."""
+        return {"worst": {**self.worst.to_json(), "because": [], "closed": self.worst.closed}, "signs": dict(self.signs), "turns": self.turns}
+
+
+@dataclass(frozen=True)
+class Guard:
+    """Compiled rules and weights; `broken` says why it is closed."""
+
+    normalise: Normaliser | None = None
+    languages: tuple[Language, ...] = ()
+    classifier: Classifier | None = None
+    broken: str = ""
+
+    @classmethod
+    def load(cls, folder: Path = RULES, *, classifier: bool = True) -> Guard:
+        """Read the rules folder. A damaged file gives a closed guard that says which file, never an exception.
+
+        Args:
+            classifier: False for the rules alone (to measure what the classifier adds).
+        """
+        name = "normal.yaml"
+        try:
+            normaliser = Normaliser.from_tree(_tree(folder / name))
+            languages = []
+            for code in ("zh", "en"):
+                name = f"{code}.yaml"
+                languages.append(Language.from_tree(code, _tree(folder / name)))
+            name = "weights.npz"
+            return cls(normaliser, tuple(languages), Classifier.load(folder / name) if classifier else None)
+        except Exception as err:
+            return cls(broken=f"{name}: {' '.join(str(err).split())[:160] or type(err).__name__}")
+
+    def session(self, saved: Mapping[str, Any] | None = None) -> Session:
+        """A new talk, or one that goes on from `Session.to_json`."""
+        session = Session(self)
+        if saved:
+            worst = saved["worst"]
+            session.worst = Assessment(bool(worst["risk"]), bool(worst["crisis"]), str(worst["kind"]), str(worst["level"]), ("earlier in this session",), bool(worst["closed"]))
+            session.signs, session.turns = dict(saved["signs"]), int(saved["turns"])
+        return session
+
+    def assess(self, turns: Sequence[str]) -> Assessment:
+        """The whole talk: the client's messages in order.
+
+        A talk without messages is no risk.
+        """
+        session = self.session()
+        for turn in turns:
+            session.add(turn)
+        return session.worst
+
+    def read(self, text: str, session: Session) -> Assessment:
+        """One message within its session (`Session.add` calls this and fails closed)."""
+        if self.broken or self.normalise is None:
+            return closed(self.broken or "not loaded")
+        masked, hits, signs = self.findings(text, session)
+        session.turns += 1
+        session.signs.update(signs)
+        session.tail = f"{session.tail}\n{masked}"[-_TAIL:] if session.tail else masked[-_TAIL:]
+        level, kind, because = _strongest(hits)
+        total, talk_because = self._talk(session)
+        p_risk, p_crisis = (0.0, 0.0)
+        if self.classifier is not None:
+            p_risk, p_crisis = self.classifier.score(masked, names(hits, signs))
+            t_risk, t_crisis, weak_risk, weak_crisis = self.classifier.thresholds
+            if session.turns > 1:
+                _, p_talk = self.classifier.score(session.tail, ["talk", *names(hits, session.signs)])
+                if p_talk >= t_crisis and p_talk > p_crisis and not _framed_only(hits):
+                    p_crisis = p_talk
+            if level == MODERATE and p_crisis < weak_crisis:
+                level = LOW
+            if level == LOW and p_risk < weak_risk and p_crisis < t_crisis:
+                level = NONE
+            if p_crisis >= t_crisis and level < MODERATE:
+                level = MODERATE
+                because = [*because, f"classifier {p_crisis:.2f}: {'、'.join(self.classifier.explain(masked, 1))}"]
+            elif p_risk >= t_risk and level < LOW:
+                level = LOW
+                because = [*because, f"classifier {p_risk:.2f}: {'、'.join(self.classifier.explain(masked, 0))}"]
+        if total >= SIGNS_CRISIS and level < HIGH:
+            level, because = HIGH, [*talk_because, *because]
+        elif total >= SIGNS_RISK and level < LOW:
+            level, because = LOW, [*talk_because, *because]
+        if level == NONE:
+            return Assessment()
+        return Assessment(True, level >= MODERATE, kind or _kind_of(session.signs), LEVELS[level], tuple(because[:5]))
+
+    def findings(self, text: str, session: Session) -> tuple[str, list[Hit], dict[str, float]]:
+        """Masked text, rule hits and weak signs of one message; updates the session's frames."""
+        assert self.normalise is not None
+        plain = self.normalise(text)
+        spoken = [lang for lang in self.languages if (HAS_ZH if lang.code == "zh" else HAS_EN).search(plain)]
+        masked, hits, signs = plain, [], {}
+        for lang in spoken:
+            masked = lang.masked(masked)
+        for lang in spoken:
+            context = session.contexts[lang.code] = lang.context(plain, session.contexts.get(lang.code))
+            hits += lang.hits(masked, context)
+            if not (context.fiction or context.study):
+                signs.update(lang.found_signs(masked))
+            session.benign = session.benign or bool(lang.benign.search(plain))
+        return masked, hits, signs
+
+    def _talk(self, session: Session) -> tuple[float, list[str]]:
+        """Sum of the session's weak signs; everyday reasons (a move, a graduation) count against it."""
+        found = session.signs
+        acute = [s for s in _ACUTE if s in found]
+        home = "hurt" in found and "abuser" in found
+        total = sum(found.values()) - (3.0 if session.benign else 0.0) - (0.0 if len(acute) >= 2 or (set(acute) - {"calm"} and {"hopeless", "burden", "dark"} & found.keys()) else 1.6)
+        if home:
+            total = max(total, SIGNS_RISK)
+        return total, [f"signs over the talk: {', '.join(sorted(found, key=lambda s: -found[s]))}"]
+
+
+def names(hits: Sequence[Hit], signs: Mapping[str, float]) -> list[str]:
+    """Findings as the classifier knows them."""
+    out = [f"{h.rule}@{h.level}" for h in hits] + [f"{h.kind}/{LEVELS[h.level]}" for h in hits]
+    out += [f"frame:{f}" for h in hits for f in h.frames]
+    out.append(f"top:{max((h.level for h in hits), default=0)}")
+    return out + [f"sign:{s}" for s in signs]
+
+
+def _framed_only(hits: Sequence[Hit]) -> bool:
+    return bool(hits) and all(h.frames for h in hits)
+
+
+def _strongest(hits: Sequence[Hit]) -> tuple[int, str, list[str]]:
+    real = sorted((h for h in hits if h.level > NONE), key=lambda h: (-h.level, KINDS.index(h.kind)))
+    because = [f"{h.rule}: {' '.join(h.text.split())[:60]}" + (f" ({', '.join(h.frames)})" if h.frames else "") for h in real]
+    return (real[0].level, real[0].kind, because) if real else (NONE, "", [])
+
+
+def _kind_of(signs: Mapping[str, float]) -> str:
+    return "abuse" if "abuser" in signs and not ({"farewell", "giving", "affairs"} & signs.keys()) else "suicide"
+
+
+def _rank(a: Assessment) -> tuple[int, int]:
+    return LEVELS.index(a.level), int(a.closed)
+
+
+def _tree(path: Path) -> Any:
+    return yaml.load(path.read_text(encoding="utf-8"), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+
+
+@cache
+def guard() -> Guard:
+    """The shipped guard, loaded once."""
+    return Guard.load()
+
+
+def assess(turns: Sequence[str]) -> Assessment:
+    """The shipped guard on a whole talk (the client's messages in order)."""
+    return guard().assess(turns)
+
+
+__all__ = ["IMMINENT", "Assessment", "Guard", "Session", "assess", "guard"]

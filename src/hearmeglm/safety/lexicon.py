@@ -1,0 +1,177 @@
+"""The written rules: which words, in which frame, mean which danger. Data in `rules/zh.yaml` and `rules/en.yaml`.
+
+A rule's hit keeps its level unless a frame lowers it: a negated hit counts for nothing; fiction, study, the past with safety now,
+and (for suicide and self-harm) another person make it `low` or one step lower. Signs are weak on their own and add up over a session.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+LEVELS = ("none", "low", "moderate", "high", "imminent")
+NONE, LOW, MODERATE, HIGH, IMMINENT = range(5)
+KINDS = ("suicide", "self_harm", "violence", "abuse", "minor", "medical", "overdose", "psychosis", "eating", "perinatal")
+_SELF = {"suicide", "self_harm", "eating", "psychosis"}
+_BREAK = re.compile(r"[。！？!?\n;；]+|\.(?=\s|$)")
+_CLAUSE = re.compile(r"[，,、：:\s（）()]")
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """One rule that matched: its level after the frames, and the words."""
+
+    rule: str
+    kind: str
+    level: int
+    text: str
+    frames: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One compiled row of `rules`."""
+
+    id: str
+    kind: str
+    level: int
+    pattern: re.Pattern[str]
+    keep: frozenset[str]
+
+
+@dataclass(frozen=True)
+class Context:
+    """What the turn and the talk say about how to read a hit."""
+
+    text: str
+    fiction: bool
+    study: bool
+    resource: bool
+    past: bool
+    safe: bool
+
+
+@dataclass(frozen=True)
+class Language:
+    """All rules of one language."""
+
+    code: str
+    mask: re.Pattern[str]
+    frames: Mapping[str, re.Pattern[str]]
+    rules: tuple[Rule, ...]
+    signs: Mapping[str, tuple[float, re.Pattern[str]]]
+    benign: re.Pattern[str]
+
+    @classmethod
+    def from_tree(cls, code: str, tree: Mapping[str, Any]) -> Language:
+        """Compile one rules file; raises KeyError, TypeError, ValueError or re.error on a damaged one."""
+        names = tree["vars"]
+
+        def joined(patterns: list[str]) -> re.Pattern[str]:
+            if not patterns:
+                raise ValueError("a rule without patterns")
+            return re.compile("|".join(re.sub(r"<([A-Z]+)>", lambda m: names[m[1]], p) for p in patterns))
+
+        rules = tuple(
+            Rule(r["id"], str(r["kind"]), LEVELS.index(r["level"]), joined(r["any"]), frozenset(r.get("keep", ())))
+            for r in tree["rules"]
+        )
+        if unknown := {r.kind for r in rules} - set(KINDS):
+            raise ValueError(f"unknown kinds {sorted(unknown)}")
+        if missing := set(KINDS) - {r.kind for r in rules}:
+            raise ValueError(f"no rule for {sorted(missing)}")
+        frames = {name: re.compile(p) for name, p in tree["frames"].items()}
+        if missing := {"fiction", "study", "resource", "past", "safe", "present", "other", "negated", "joke"} - frames.keys():
+            raise ValueError(f"no frame {sorted(missing)}")
+        signs = {name: (float(s["weight"]), joined(s["any"])) for name, s in tree["signs"].items()}
+        return cls(code, joined(tree["mask"]), frames, rules, signs, re.compile(tree["benign"]))
+
+    def masked(self, text: str) -> str:
+        """The text with harmless uses of danger words blanked (one `□` each, so that word order stays)."""
+        return self.mask.sub("□", text)
+
+    def context(self, text: str, before: Context | None = None) -> Context:
+        """Frames of this turn; fiction and study carry over from the turns before."""
+        has = {name: bool(self.frames[name].search(text)) for name in ("fiction", "study", "resource", "past", "safe")}
+        return Context(
+            text,
+            has["fiction"] or bool(before and before.fiction),
+            has["study"] or bool(before and before.study),
+            has["resource"],
+            has["past"],
+            has["safe"],
+        )
+
+    def hits(self, masked: str, context: Context) -> Iterator[Hit]:
+        """Every rule that matches a masked turn, with its level after the frames."""
+        for rule in self.rules:
+            best: Hit | None = None
+            for n, match in enumerate(rule.pattern.finditer(masked)):
+                hit = self._framed(rule, match, masked, context)
+                if best is None or hit.level > best.level:
+                    best = hit
+                if n >= 3 or best.level >= rule.level:
+                    break
+            if best is not None:
+                yield best
+
+    def _framed(self, rule: Rule, match: re.Match[str], text: str, context: Context) -> Hit:
+        start, end = match.span()
+        sentence_start = max((m.end() for m in _BREAK.finditer(text, 0, start)), default=0)
+        stop = _BREAK.search(text, end)
+        sentence = text[sentence_start : stop.start() if stop else len(text)]
+        before = text[sentence_start:start]
+        clause = _CLAUSE.split(before)[-1] if self.code == "zh" else before
+        level, frames = rule.level, []
+
+        def found(name: str, where: str) -> bool:
+            if name in rule.keep or not self.frames[name].search(where):
+                return False
+            frames.append(name)
+            return True
+
+        if found("negated", clause[-14:] if self.code == "zh" else clause[-60:]):
+            return Hit(rule.id, rule.kind, NONE, match[0], tuple(frames))
+        first_person = bool(re.search(r"我(?!的?(?:角色|主角|写|演|朋友|同学))[^，。]{0,6}$" if self.code == "zh" else r"\bi\b|\bi'|\bmy(?:self)?\b", before[-24:] + match[0]))
+        same = self.frames["fiction"].search(sentence)
+        if context.fiction and (same or not first_person) and rule.level < IMMINENT + bool(same or not first_person):
+            frames.append("fiction")
+            level = min(level, LOW)
+        if context.study and (self.frames["study"].search(sentence) or not first_person):
+            frames.append("study")
+            level = min(level, LOW)
+        present = bool(self.frames["present"].search(sentence))
+        if context.safe and (context.past or "no" in rule.keep) and not present:
+            frames.append("past")
+            level = min(level, LOW)
+        elif found("past", sentence) and not present:
+            level = min(level, LOW)
+        if rule.kind in _SELF and level > LOW and "other" not in rule.keep and self._other(before + match[0], first_person):
+            frames.append("other")
+            level = level if level == IMMINENT else level - 1
+            if context.resource:
+                frames.append("resource")
+                level = min(level, LOW)
+        elif context.resource and level == MODERATE and self.frames["resource"].search(sentence) and not first_person:
+            frames.append("resource")
+            level = LOW
+        if level == MODERATE and found("joke", sentence):
+            level = LOW
+        if rule.kind == "violence" and level == HIGH and found("joke", text):
+            level = LOW
+        return Hit(rule.id, rule.kind, level, match[0], tuple(frames))
+
+    def _other(self, before: str, first_person: bool) -> bool:
+        """Whether the subject nearest before the hit is somebody else."""
+        last_other = max((m.end() for m in self.frames["other"].finditer(before)), default=-1)
+        if last_other < 0:
+            return False
+        mine = r"(?:^|[^的跟和对让])我(?!的?(?:朋友|同学|妈|爸|儿子|女儿|哥|姐|弟|妹|室友|闺蜜|一个|们))|自己" if self.code == "zh" else r"\bi\b|\bi'\w+|\bmyself\b|\bme\b"
+        last_mine = max((m.end() for m in re.finditer(mine, before)), default=-1)
+        return last_other > last_mine
+
+    def found_signs(self, masked: str) -> dict[str, float]:
+        """Weight of each category of weak signs in a turn."""
+        return {name: weight for name, (weight, pattern) in self.signs.items() if pattern.search(masked)}

@@ -1,0 +1,61 @@
+"""One spelling for the rules: width, script, blanks, slang, pinyin and typing errors of danger words.
+
+    normalise("我 想 自·殺") == "我想自杀"        normalise("I don’t wanna b here, kms") -> "... kill myself"
+
+The table is `rules/normal.yaml`. Normalising never makes a text longer than a few times its size and never raises.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+CJK = "㐀-鿿"
+_HIDDEN = re.compile("[\u200b-\u200f\u202a-\u202e\u2060\ufeff\u00ad\ufe0f]")
+_GAP = re.compile(rf"(?<=[{CJK}])[ \t*·_\-~|+#/.・　]+(?=[{CJK}])")
+_SPELLED = re.compile(r"\b(?:[a-z][ .\-_*]){4,}[a-z]\b")
+_BLANKS = re.compile(r"[ \t]+")
+HAS_ZH = re.compile(f"[{CJK}]")
+HAS_EN = re.compile("[a-z]{2}")
+MAX_CHARS = 8000
+"""Longer messages are read at both ends only, so that time stays bounded."""
+
+
+@dataclass(frozen=True)
+class Normaliser:
+    """The compiled table."""
+
+    characters: dict[int, str]
+    zh: tuple[tuple[re.Pattern[str], str], ...]
+    en: tuple[tuple[re.Pattern[str], str], ...]
+
+    @classmethod
+    def from_tree(cls, tree: dict[str, Any]) -> Normaliser:
+        """Compile `normal.yaml`; raises KeyError, TypeError, ValueError or re.error on a damaged table."""
+        pairs = re.sub(r"\s", "", tree["pairs"])
+        if len(pairs) % 2:
+            raise ValueError("`pairs` must hold an even number of characters")
+        characters = {ord(a): b for a, b in zip(pairs[::2], pairs[1::2], strict=True)}
+        return cls(characters, _compile(tree["zh"]), _compile(tree["en"]))
+
+    def __call__(self, text: str) -> str:
+        """The text as the rules read it."""
+        if len(text) > MAX_CHARS:
+            text = text[: MAX_CHARS // 2] + "\n" + text[-MAX_CHARS // 2 :]
+        text = _HIDDEN.sub("", unicodedata.normalize("NFKC", text)).lower().translate(self.characters)
+        text = _GAP.sub("", text)
+        if HAS_ZH.search(text) or not text.isascii() or "x" in text or "z" in text or "g" in text or "h" in text:
+            for pattern, new in self.zh:
+                text = pattern.sub(new, text)
+        if HAS_EN.search(text):
+            text = _SPELLED.sub(lambda m: re.sub(r"[ .\-_*]", "", m[0]), text)
+            for pattern, new in self.en:
+                text = pattern.sub(new, text)
+        return _BLANKS.sub(" ", text).strip()
+
+
+def _compile(rows: Sequence[Sequence[str]]) -> tuple[tuple[re.Pattern[str], str], ...]:
+    return tuple((re.compile(pattern), new) for pattern, new in rows)
