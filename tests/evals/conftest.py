@@ -27,10 +27,9 @@ def finish_stage(run, base, stage, seed):
 
 @pytest.fixture(scope="module")
 def tiny_run(tmp_path_factory):
-    from train.tiny import dialogues, make_base, make_run
-
     from hearmeglm.files import write_jsonl
     from hearmeglm.run import RunDir
+    from train.tiny import dialogues, make_base, make_run
 
     folder = tmp_path_factory.mktemp("evals")
     base = make_base(folder / "base")
