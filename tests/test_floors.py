@@ -9,7 +9,7 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "src" / "hearmeglm"
 FLOORS = [
-    {"types", "errors", "files"},
+    {"types", "errors", "files", "sections"},
     {"recipe", "run"},
     {"models"},
     {"safety"},

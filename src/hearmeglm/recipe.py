@@ -9,22 +9,17 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
 from .errors import RecipeError
 from .files import sha256_json, write_text
+from .sections import Report, Section
 
 Positive = Annotated[int, Field(gt=0)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Kind = Literal["counselling", "emoji", "knowledge", "self-cognition", "crisis"]
 PERSONA_SOURCE = "persona"
 """Name of the source that is made from the persona file instead of being read."""
-
-
-class Section(BaseModel):
-    """A part of a recipe: unknown keys are errors, values never change after loading."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class Persona(Section):
@@ -233,6 +228,7 @@ class Recipe(Section):
         default_factory=Lora, description="The adapter, one for all stages: a later stage continues the same weights."
     )  # type: ignore[arg-type]
     evaluation: Evaluation = Field(default_factory=Evaluation, description="Before/after comparison.")  # type: ignore[arg-type]
+    report: Report = Field(default_factory=Report, description="Cover and free texts of the report.")  # type: ignore[arg-type]
 
     @field_validator("stages", mode="before")
     @classmethod
