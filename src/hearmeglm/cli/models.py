@@ -21,6 +21,7 @@ def register(app: typer.Typer) -> None:
     """Add this module's commands to the command line."""
     app.add_typer(convert, name="convert", no_args_is_help=True)
     app.add_typer(models, name="models", no_args_is_help=True)
+    app.command("export")(export)
 
 
 @convert.command("chatglm3")
@@ -74,3 +75,37 @@ def list_templates(json_out: JsonFlag = False) -> None:
         return
     for t in found:
         print(f"{t.name:10} stops at {' '.join(map(repr, (*t.stop, *t.stop_strings)))}")
+
+
+def export(
+    model: ModelArg = None,
+    format_: Annotated[
+        str, typer.Option("--format", help="hf: merged safetensors; gguf: for llama.cpp, Ollama.")
+    ] = "hf",
+    quant: Annotated[
+        list[str] | None,
+        typer.Option(help="GGUF: f32 f16 bf16 q8_0 q6_k q5_0 q5_k_m q4_0 q4_k_m q3_k_m q2_k …; may be repeated."),
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder to write; default RUN/export/<stage>-<format>.")] = None,
+    dtype: Annotated[
+        str, typer.Option(help="hf: fp32, bf16, fp16, or auto: the base's, but fp32 up to a billion parameters.")
+    ] = "auto",
+    json_out: JsonFlag = False,
+) -> None:
+    """Merge the adapter and write a model that others can run, with tokenizer, template and model card."""
+    from ..models.convert import console_progress
+    from ..models.export import default_out
+    from ..models.export import export as run
+    from ..models.reference import resolve
+
+    ref = resolve(model)
+    with console_progress("exporting") as progress:
+        done = run(
+            ref, out or default_out(ref, format_), format_, quants=quant or ["q8_0"], dtype=dtype, progress=progress
+        )
+    if json_out:
+        print_json({"out": str(done.folder), "files": done.files})
+        return
+    console().print(f"[green]✓[/green] {ref.name} -> {done.folder}")
+    for name, size in done.files.items():
+        console().print(f"  {name}  {size / 1e6:.1f} MB")

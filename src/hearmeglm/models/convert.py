@@ -1,6 +1,7 @@
-"""Copy a checkpoint under other names, slice by slice: streamed, resumable, atomic, verified.
+"""Write a checkpoint piece by piece: streamed, resumable, atomic, verified.
 
-What a family's converter says is only a *plan*: which rows of which source tensor become which tensor. The rest is here.
+What is to become of which source is a *plan*: rows under another name (a converter), weights with an adapter folded in
+(an export). The rest is here.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from ..errors import ModelError
 from ..files import atomic_open, read_json, sha256_json, write_json
@@ -25,9 +26,32 @@ SPOT_CHECKS = 8
 STATE = ".converting.json"
 
 
+class Piece(Protocol):
+    """What becomes one tensor."""
+
+    @property
+    def spec(self) -> Spec:
+        """Number format and shape."""
+        ...
+
+    @property
+    def paths(self) -> list[Path]:
+        """Files that it is made from."""
+        ...
+
+    @property
+    def key(self) -> list[Any]:
+        """What is made from them (JSON-able)."""
+        ...
+
+    def read(self) -> Iterator[bytes]:
+        """Its bytes, in blocks."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Slice:
-    """Rows `start` to `stop` of the tensor `name` in `file`."""
+    """A Piece: rows `start` to `stop` of the tensor `name` in `file`."""
 
     file: TensorFile
     name: str
@@ -39,12 +63,20 @@ class Slice:
         whole = self.file.specs[self.name]
         return Spec(whole.dtype, (self.stop - self.start, *whole.shape[1:]))
 
+    @property
+    def paths(self) -> list[Path]:
+        return [self.file.path]
+
+    @property
+    def key(self) -> list[Any]:
+        return [self.name, self.start, self.stop]
+
     def read(self) -> Iterator[bytes]:
         return self.file.rows(self.name, self.start, self.stop)
 
 
-Plan = Mapping[str, Slice]
-"""Target name -> where its rows come from."""
+Plan = Mapping[str, Piece]
+"""Target name -> what becomes it."""
 
 
 def convert(
@@ -156,10 +188,10 @@ def _complete(path: Path, specs: Mapping[str, Spec]) -> bool:
 
 def _bind(part: Path, plan: Plan, shard_bytes: int) -> None:
     """Take over the parts of an interrupted conversion of the same sources; those of another one are thrown away."""
-    sources = {str(s.file.path.resolve()): s.file.path.stat() for s in plan.values()}
+    sources = {str(p.resolve()): p.stat() for p in sorted({p for piece in plan.values() for p in piece.paths})}
     state: dict[str, Any] = {
         "sources": {p: [st.st_size, st.st_mtime_ns] for p, st in sorted(sources.items())},
-        "plan": sha256_json({n: [s.name, s.start, s.stop] for n, s in plan.items()}),
+        "plan": sha256_json({n: piece.key for n, piece in plan.items()}),
         "shard_bytes": shard_bytes,
     }
     if part.is_dir():
