@@ -1,0 +1,331 @@
+"""The API: OpenAI's chat completions, models, health, metrics. Everything else stands in the modules beside this one."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import secrets
+import time
+from collections.abc import AsyncGenerator, AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Annotated, Any
+
+from fastapi import Depends, FastAPI, Header, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from fastapi.security import HTTPBearer
+from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
+from starlette.types import ASGIApp
+
+from .. import __version__
+from ..chat.model import ChatModel, Chunk
+from ..chat.sessions import SessionStore
+from ..errors import Busy, HearmeError
+from ..recipe import Sampling
+from .auth import KeyFile
+from .errors import ApiError, from_exception
+from .gate import Gate, log, place_of
+from .limits import FairQueue, Limits, RateLimiter
+from .metrics import CONTENT_TYPE, Metrics, server_metrics
+from .replies import ClientLeft, EventStream, pieces, unless_gone
+from .schema import ChatRequest, Completion, ErrorAnswer, Health, ModelCard, ModelList
+from .talks import OpenGuard, Talk, Talks
+
+SESSION_NAME = re.compile(r"[\x21-\x7e]{1,128}")
+PURGE_S = 3600.0
+"""How often talks older than the retention are deleted, in seconds."""
+_ERRORS: dict[int | str, dict[str, Any]] = {
+    status: {"model": ErrorAnswer, "description": text}
+    for status, text in {
+        400: "The request is malformed or too long.",
+        401: "No valid API key.",
+        404: "No such model.",
+        408: "The body came too slowly.",
+        413: "The body is too large.",
+        415: "The body is not application/json.",
+        421: "Wrong Host header.",
+        429: "Rate or queue limit; see Retry-After.",
+        500: "A fault of this server.",
+        502: "The model cannot answer.",
+        504: "The reply took too long.",
+    }.items()
+}
+
+
+@dataclass
+class Serving:
+    """What is served, and how.
+
+    Attributes:
+        model: answers; called from several threads at once.
+        open_guard: makes a talk's guarded model; None: no guard.
+        keys: who may use it; None: anybody who can reach it.
+        store: the session store; None: nothing is kept.
+        origins: web origins that may call from a browser (CORS); none by default.
+        hosts: names that the Host header may have; empty: any.
+        defaults: sampling where a request names none.
+    """
+
+    model: ChatModel
+    open_guard: OpenGuard | None
+    limits: Limits = field(default_factory=Limits)
+    keys: KeyFile | None = None
+    store: SessionStore | None = None
+    origins: tuple[str, ...] = ()
+    hosts: tuple[str, ...] = ()
+    defaults: Sampling = field(default_factory=lambda: Sampling(temperature=0.7, top_p=0.9))  # type: ignore[call-arg]
+
+
+def build_app(serving: Serving) -> ASGIApp:
+    """The ASGI application."""
+    metrics = server_metrics()
+    queue = FairQueue(serving.limits.running, serving.limits.waiting)
+    metrics.gauge("hearme_running", "Replies being made.", lambda: queue.running)
+    metrics.gauge("hearme_waiting", "Requests waiting for their turn.", lambda: queue.waiting)
+    pool = ThreadPoolExecutor(serving.limits.running, thread_name_prefix="reply")
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        purge = asyncio.create_task(_purge(serving.store)) if serving.store else None
+        yield
+        if purge:
+            purge.cancel()
+        pool.shutdown(wait=True, cancel_futures=True)
+        if serving.store:
+            serving.store.close()
+
+    api = FastAPI(
+        title="HearMeGLM",
+        version=__version__,
+        description="OpenAI-compatible chat with HearMeGLM's guard inside.",
+        lifespan=lifespan,
+        docs_url=None,  # Swagger and ReDoc load their scripts from elsewhere; /openapi.json stays
+        redoc_url=None,
+        redirect_slashes=False,
+        responses=_ERRORS,
+        dependencies=[Depends(HTTPBearer(auto_error=False))]
+        if serving.keys
+        else None,  # for the description; Gate checks
+    )
+    _add_errors(api)
+    _add_pages(api, serving, queue, metrics)
+    _add_chat(api, serving, queue, metrics, pool)
+    app: ASGIApp = Gate(api, serving.limits, metrics, keys=serving.keys, hosts=serving.hosts)
+    if serving.origins:
+        app = CORSMiddleware(
+            app,
+            allow_origins=serving.origins,
+            allow_methods=["GET", "POST"],
+            allow_headers=["Authorization", "Content-Type", "X-Session-Id"],
+            expose_headers=["Retry-After", "X-Request-Id"],
+        )
+    return app
+
+
+def _add_pages(api: FastAPI, serving: Serving, queue: FairQueue, metrics: Metrics) -> None:
+    card = ModelCard(id=serving.model.name, created=int(time.time()))
+
+    @api.get("/v1/models")
+    async def models() -> ModelList:
+        """The served models."""
+        return ModelList(data=[card])
+
+    @api.get("/v1/models/{model:path}")
+    async def model(model: str) -> ModelCard:
+        """One served model."""
+        if model != card.id:
+            raise _no_model()
+        return card
+
+    @api.get("/health", responses={503: {"model": Health, "description": "No backend answers."}})
+    async def health(response: Response) -> Health:
+        """Whether this server can answer; needs no key."""
+        healthy = getattr(serving.model, "healthy", None)
+        ok = healthy is None or healthy() > 0
+        response.status_code = 200 if ok else 503
+        return Health(
+            status="ok" if ok else "failing",
+            model=card.id,
+            guard=serving.open_guard is not None,
+            running=queue.running,
+            waiting=queue.waiting,
+        )
+
+    @api.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
+    async def page() -> Response:
+        """Counters in the Prometheus text format."""
+        return Response(metrics.text(), headers={"Content-Type": CONTENT_TYPE})
+
+
+def _add_chat(api: FastAPI, serving: Serving, queue: FairQueue, metrics: Metrics, pool: ThreadPoolExecutor) -> None:
+    limits = serving.limits
+    rate = RateLimiter(limits.per_minute if serving.keys else 0, limits.burst)
+    talks = Talks(
+        serving.model, serving.open_guard, serving.store, lambda level: metrics.add("hearme_guard_total", level=level)
+    )
+
+    def admit(owner: str) -> Any:
+        for reason, enter in (("rate", rate.take), ("queue", queue.enter)):
+            try:
+                place = enter(owner)
+            except Busy:
+                metrics.add("hearme_refused_total", reason=reason)
+                raise
+        return place
+
+    @api.post(
+        "/v1/chat/completions",
+        response_model=Completion,
+        responses={200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}},
+    )
+    async def chat(
+        body: ChatRequest, request: Request, x_session_id: Annotated[str | None, Header(max_length=128)] = None
+    ) -> Any:
+        """Answer a talk, whole or as server-sent events (`stream`). Closing the connection ends the reply."""
+        if body.model != serving.model.name:
+            raise _no_model()
+        if x_session_id is not None and not SESSION_NAME.fullmatch(x_session_id):
+            raise ApiError(400, "X-Session-Id has 1 to 128 visible ASCII characters", "invalid_header")
+        owner = request.scope.get("hearme.owner", "")
+        talk = Talk(
+            owner, x_session_id or body.user or None, body.talk(limits), body.sampling(serving.defaults, limits)
+        )
+        try:
+            place = admit(owner)
+        except Busy as err:
+            raise from_exception(err) from None
+        begun = time.monotonic()
+
+        async def chunks() -> AsyncGenerator[Chunk]:
+            await place.turn(limits.waiting_s)
+            async for chunk in pieces(lambda: talks.reply(talk), pool, place.leave, limits.reply_s):
+                yield chunk
+
+        stream, answered = chunks(), False
+        try:
+            # the first piece decides about the status: an error before it is an HTTP error, not an event
+            first = await unless_gone(request.receive, anext(stream))
+            metrics.observe("hearme_first_token_seconds", time.monotonic() - begun)
+            answer = _Answer(stream, first, body, serving.model.name, metrics, begun)
+            answered = True
+            if body.stream:
+                return EventStream(answer.events(), stream, lambda: metrics.add("hearme_cancelled_total"))
+            return await unless_gone(request.receive, answer.whole())
+        except ClientLeft:
+            metrics.add("hearme_cancelled_total")
+            return Response(status_code=499)  # nobody reads it
+        except Exception as err:
+            if not isinstance(err, (ApiError, HearmeError)):
+                log.error("a reply failed: %s", place_of(err))
+            raise from_exception(err) from None
+        finally:
+            if not answered:
+                await stream.aclose()
+                place.leave()
+
+
+class _Answer:
+    """One reply on its way out, in OpenAI's two shapes."""
+
+    def __init__(
+        self, stream: AsyncGenerator[Chunk], first: Chunk, body: ChatRequest, model: str, metrics: Metrics, begun: float
+    ) -> None:
+        self._stream, self._first, self._body, self._metrics, self._begun = stream, first, body, metrics, begun
+        self._tokens = 0
+        self._base: dict[str, Any] = {
+            "id": f"chatcmpl-{secrets.token_hex(12)}",
+            "created": int(time.time()),
+            "model": model,
+        }
+
+    async def whole(self) -> JSONResponse:
+        pieces_, finish = [], "stop"
+        async for chunk in self._chunks():
+            pieces_.append(chunk.text)
+            finish = chunk.finish_reason or finish
+        choice = {
+            "index": 0,
+            "message": {"role": "assistant", "content": "".join(pieces_)},
+            "finish_reason": finish,
+        }
+        return JSONResponse({**self._base, "object": "chat.completion", "choices": [choice], "usage": self._usage()})
+
+    async def events(self) -> AsyncGenerator[bytes]:
+        try:
+            yield self._event({"role": "assistant", "content": ""})
+            finish = "stop"
+            async for chunk in self._chunks():
+                finish = chunk.finish_reason or finish
+                if chunk.text:
+                    yield self._event({"content": chunk.text})
+            yield self._event({}, finish)
+            if self._body.stream_options and self._body.stream_options.include_usage:
+                yield _data({**self._base, "object": "chat.completion.chunk", "choices": [], "usage": self._usage()})
+            yield b"data: [DONE]\n\n"
+        except Exception as err:  # too late for a status: the error is an event, and [DONE] never comes
+            log.error("a stream failed: %s", place_of(err))
+            yield _data(from_exception(err).body())
+
+    async def _chunks(self) -> AsyncIterator[Chunk]:
+        try:
+            self._tokens += self._first.tokens
+            yield self._first
+            async for chunk in self._stream:
+                self._tokens += chunk.tokens
+                yield chunk
+            self._metrics.observe("hearme_reply_seconds", time.monotonic() - self._begun)
+        finally:
+            self._metrics.add("hearme_tokens_total", self._tokens)
+            await self._stream.aclose()
+
+    def _event(self, delta: dict[str, Any], finish: str | None = None) -> bytes:
+        choice = {"index": 0, "delta": delta, "finish_reason": finish}
+        return _data({**self._base, "object": "chat.completion.chunk", "choices": [choice]})
+
+    def _usage(self) -> dict[str, int]:
+        return {"prompt_tokens": 0, "completion_tokens": self._tokens, "total_tokens": self._tokens}
+
+
+def _add_errors(api: FastAPI) -> None:
+    def answer(err: ApiError) -> JSONResponse:
+        return JSONResponse(err.body(), err.status, err.headers())
+
+    @api.exception_handler(RequestValidationError)
+    async def invalid(_: Request, err: RequestValidationError) -> JSONResponse:
+        fault = err.errors()[0]
+        place = ".".join(str(p) for p in fault["loc"][1:]) or "body"
+        message = "the body is not JSON" if fault["type"] == "json_invalid" else f"{place}: {fault['msg']}"
+        return answer(ApiError(400, message[:300], "invalid_request", param=place[:100]))
+
+    @api.exception_handler(HTTPException)
+    async def http(_: Request, err: HTTPException) -> JSONResponse:
+        text = {404: "no such path", 405: "this path does not take that method"}.get(err.status_code, "bad request")
+        out = answer(
+            ApiError(
+                err.status_code, text, {404: "not_found", 405: "method_not_allowed"}.get(err.status_code, "bad_request")
+            )
+        )
+        out.headers.update(err.headers or {})
+        return out
+
+    @api.exception_handler(ApiError)
+    async def ours(_: Request, err: ApiError) -> JSONResponse:
+        return answer(err)
+
+
+def _no_model() -> ApiError:
+    return ApiError(404, "no such model here; GET /v1/models lists what is served", "model_not_found", param="model")
+
+
+def _data(obj: Any) -> bytes:
+    return b"data: " + json.dumps(obj, ensure_ascii=False).encode() + b"\n\n"
+
+
+async def _purge(store: SessionStore) -> None:
+    while True:
+        await asyncio.sleep(PURGE_S)
+        await asyncio.to_thread(store.purge)

@@ -1,0 +1,207 @@
+"""Requests and answers of the OpenAI chat API, as far as this server offers it.
+
+Unknown fields are passed over, as OpenAI's own server does for clients newer than itself; a known field that asks for
+something we do not do is refused by name rather than ignored.
+"""
+
+from __future__ import annotations
+
+import secrets
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from ..recipe import Sampling
+from ..types import Message
+from .errors import ApiError
+from .limits import Limits
+
+Text = Annotated[str, Field(json_schema_extra={"pattern": r"^[^\x00]*$"})]
+
+
+class TextPart(BaseModel):
+    """One part of a message's content; only text is understood."""
+
+    type: Literal["text"]
+    text: Text
+
+
+class ChatMessage(BaseModel):
+    """One message. `developer` is taken as `system`."""
+
+    role: Literal["system", "developer", "user", "assistant"]
+    content: Text | list[TextPart]
+
+    @field_validator("content")
+    @classmethod
+    def _is_text(cls, content: str | list[TextPart]) -> str | list[TextPart]:
+        for text in [content] if isinstance(content, str) else [p.text for p in content]:
+            if "\x00" in text:  # llama.cpp would stop reading here, the guard would not
+                raise ValueError("holds a NUL character")
+            try:
+                text.encode()
+            except UnicodeEncodeError:
+                raise ValueError("holds half of a surrogate pair") from None
+        return content
+
+    def plain(self) -> Message:
+        text = self.content if isinstance(self.content, str) else "\n".join(p.text for p in self.content)
+        return Message("system" if self.role == "developer" else self.role, text)
+
+
+class StreamOptions(BaseModel):
+    """Options of a streamed reply."""
+
+    include_usage: bool = False
+
+
+class ChatRequest(BaseModel):
+    """The body of `POST /v1/chat/completions`."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    model: str = Field(max_length=256, description="A name that `GET /v1/models` lists.")
+    messages: list[ChatMessage] = Field(min_length=1)
+    stream: bool | None = False
+    stream_options: StreamOptions | None = None
+    max_tokens: int | None = Field(None, ge=1)
+    max_completion_tokens: int | None = Field(None, ge=1)
+    temperature: float | None = Field(None, ge=0, le=2, allow_inf_nan=False)
+    top_p: float | None = Field(None, ge=0, le=1, allow_inf_nan=False)
+    top_k: int | None = Field(None, ge=0, le=1_000_000)
+    repetition_penalty: float | None = Field(None, gt=0, le=10, allow_inf_nan=False)
+    seed: int | None = Field(None, ge=0, lt=2**32)
+    stop: str | Annotated[list[str], Field(max_length=4)] | None = None
+    user: str | None = Field(None, max_length=256, description="Names the session if X-Session-Id does not.")
+    n: Literal[1] | None = None
+    presence_penalty: float | None = Field(None, ge=0, le=0, description="Not offered; only 0 is taken.")
+    frequency_penalty: float | None = Field(None, ge=0, le=0, description="Not offered; only 0 is taken.")
+    logprobs: Literal[False] | None = None
+    tools: Annotated[list[Any], Field(max_length=0)] | None = Field(None, description="Not offered.")
+
+    @field_validator("stop")
+    @classmethod
+    def _stops(cls, stop: str | list[str] | None) -> str | list[str] | None:
+        if any(not s or len(s) > 64 for s in ([stop] if isinstance(stop, str) else stop or ())):
+            raise ValueError("stop texts have 1 to 64 characters")
+        return stop
+
+    @model_validator(mode="after")
+    def _ends_with_the_client(self) -> ChatRequest:
+        if self.messages[-1].role != "user":
+            raise ValueError("the last message must be the user's")
+        return self
+
+    def talk(self, limits: Limits) -> list[Message]:
+        """The messages, held to the server's limits.
+
+        Raises:
+            ApiError: too many, too long, or the last one is blank.
+        """
+        if len(self.messages) > limits.messages:
+            raise ApiError(
+                400, f"at most {limits.messages} messages are taken", "context_length_exceeded", param="messages"
+            )
+        talk = [m.plain() for m in self.messages]
+        if sum(len(m.content) for m in talk) > limits.characters:
+            raise ApiError(
+                400, f"at most {limits.characters} characters are taken", "context_length_exceeded", param="messages"
+            )
+        if not talk[-1].content.strip():
+            raise ApiError(400, "the last message is blank", "invalid_value", param="messages")
+        return talk
+
+    def sampling(self, defaults: Sampling, limits: Limits) -> Sampling:
+        """How the reply is drawn: the request's values over the server's defaults.
+
+        Raises:
+            ApiError: a longer reply is asked for than the server makes.
+        """
+        asked = self.max_completion_tokens or self.max_tokens
+        if asked is not None and asked > limits.new_tokens:
+            raise ApiError(400, f"at most {limits.new_tokens} new tokens are made", "invalid_value", param="max_tokens")
+        given = {
+            "temperature": self.temperature,
+            "top_p": self.top_p,
+            "top_k": self.top_k,
+            "repetition_penalty": self.repetition_penalty,
+            "seed": secrets.randbits(32) if self.seed is None else self.seed,
+            "max_new_tokens": asked or min(limits.default_tokens, limits.new_tokens),
+            "stop": None if self.stop is None else (self.stop,) if isinstance(self.stop, str) else tuple(self.stop),
+        }
+        return defaults.model_copy(update={k: v for k, v in given.items() if v is not None})
+
+
+class ErrorInfo(BaseModel):
+    """What went wrong."""
+
+    message: str
+    type: str
+    param: str | None
+    code: str
+
+
+class ErrorAnswer(BaseModel):
+    """Every answer that is not 2xx."""
+
+    error: ErrorInfo
+
+
+class AnswerMessage(BaseModel):
+    """The reply."""
+
+    role: Literal["assistant"] = "assistant"
+    content: str
+
+
+class Choice(BaseModel):
+    """The one choice of an answer."""
+
+    index: int = 0
+    message: AnswerMessage
+    finish_reason: Literal["stop", "length"]
+
+
+class Usage(BaseModel):
+    """Tokens; `prompt_tokens` is 0 where the backend does not tell."""
+
+    prompt_tokens: int
+    completion_tokens: int
+    total_tokens: int
+
+
+class Completion(BaseModel):
+    """A whole answer."""
+
+    id: str
+    object: Literal["chat.completion"] = "chat.completion"
+    created: int
+    model: str
+    choices: list[Choice]
+    usage: Usage
+
+
+class ModelCard(BaseModel):
+    """One served model."""
+
+    id: str
+    object: Literal["model"] = "model"
+    created: int
+    owned_by: str = "hearmeglm"
+
+
+class ModelList(BaseModel):
+    """The served models."""
+
+    object: Literal["list"] = "list"
+    data: list[ModelCard]
+
+
+class Health(BaseModel):
+    """`status` is "ok", or "draining" while the server shuts down, or "failing" when the backend cannot answer."""
+
+    status: Literal["ok", "draining", "failing"]
+    model: str
+    guard: bool
+    running: int
+    waiting: int
