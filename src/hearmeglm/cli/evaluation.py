@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from ..errors import UserError
+from . import judging
 from .common import JsonFlag, console, print_json
 
 RunArg = Annotated[Path, typer.Argument(metavar="RUN", help="A run directory.")]
@@ -19,6 +20,7 @@ def register(app: typer.Typer) -> None:
     score.command("overlap")(score_overlap)
     app.add_typer(score, name="score")
     app.command("evaluate")(evaluate_run)
+    judging.register(app)
 
 
 def score_overlap(

@@ -97,7 +97,7 @@ def _answers(
     tokenizer: Any = None
     for c in who:
         file = run.evals.path / "answers" / f"{c.name}.jsonl"
-        with _progress(f"{c.name}: answers", len(items)) as step:
+        with progress(f"{c.name}: answers", len(items)) as step:
             if c.name in via:
                 from ..chat.open import open_model
 
@@ -111,13 +111,13 @@ def _answers(
                 loaded_for = c.adapter
             template = c.template(recipe, tokenizer)
             replies, runtime = answer_locally(loaded, tokenizer, template, c, items, recipe, file, step)
-        with _progress(f"{c.name}: held-out loss", len(items)) as step:
+        with progress(f"{c.name}: held-out loss", len(items)) as step:
             losses = heldout(loaded, tokenizer, template, items, c.history(recipe.persona), step)
         yield c, replies, losses, runtime
 
 
 @contextmanager
-def _progress(label: str, total: int) -> Iterator[Any]:
+def progress(label: str, total: int) -> Iterator[Any]:
     """A progress bar on stderr; yields `step(n=1)`."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
