@@ -182,3 +182,12 @@ def _still(model: Any) -> Iterator[None]:
             yield
     finally:
         model.train(was)
+
+
+def checkpoint_layers(model: Any) -> None:
+    """Keep only the input of each layer for the backward pass and make the rest again: less memory, about a third more time."""
+    inner = causal_lm(model)
+    enable = (
+        getattr(inner, "activation_checkpointing_enable", None) or inner.gradient_checkpointing_enable
+    )  # renamed in transformers 5.2x
+    enable({"use_reentrant": False})

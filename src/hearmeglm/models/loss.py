@@ -62,12 +62,12 @@ class _Nll(torch.autograd.Function):
             w = weight[start : start + tile]
             z, slope = _logits(hidden, w, softcap)
             inside = (targets >= start) & (targets < start + len(w))
-            z_target[inside] = z[inside, targets[inside] - start]
+            z_target[inside] = z[inside, targets[inside] - start].float()
             if smoothing:
-                z_sum += z.sum(-1)
-            high = torch.maximum(top, z.amax(-1))
+                z_sum += z.sum(-1, dtype=torch.float32)
+            high = torch.maximum(top, z.amax(-1).float())
             shrink = torch.exp(top - high)
-            e = z.sub_(high[:, None]).exp_()
+            e = torch.sub(z, high[:, None]).exp_()  # float32 whatever z is, in one pass
             total.mul_(shrink).add_(e.sum(-1))
             top = high
             if mean_w is not None:
@@ -97,11 +97,11 @@ class _Nll(torch.autograd.Function):
 
 
 def _logits(hidden: Tensor, w: Tensor, softcap: float | None) -> tuple[Tensor, Tensor | None]:
-    """Float32 logits of one tile, and d logit / d (W h) where that is not 1."""
-    z = (hidden @ w.T).float()
+    """Logits of one tile in the model's dtype (float32 where soft-capped), and d logit / d (W h) where that is not 1."""
+    z = hidden @ w.T
     if softcap is None:
         return z, None
-    bend = torch.tanh(z.div_(softcap))
+    bend = torch.tanh(z.float().div_(softcap))
     return bend * softcap, 1 - bend * bend
 
 
@@ -131,7 +131,7 @@ def _weight_gradient(
     for start in range(0, vocab, tile):
         w = weight[start : start + tile]
         z, slope = _logits(hidden, w, softcap)
-        p = z.sub_(lse[:, None]).exp_()
+        p = torch.sub(z, lse[:, None]).exp_()
         if smoothing:
             p.sub_(smoothing / vocab)
         inside = ((targets >= start) & (targets < start + len(w))).nonzero()[:, 0]

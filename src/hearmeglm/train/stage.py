@@ -182,7 +182,7 @@ class _Job:
         from transformers import set_seed
 
         from ..models.collate import order, pack, pad
-        from ..models.engine import accelerate_training
+        from ..models.engine import accelerate_training, checkpoint_layers
         from .curves import draw_loss
         from .samples import answer
         from .trainer import StageTrainer
@@ -198,7 +198,7 @@ class _Job:
         for reason in engine.reasons:
             self.console.print(f"{self.stage}: {reason}")
         if settings.checkpointing == "on":
-            model.gradient_checkpointing_enable({"use_reentrant": False})
+            checkpoint_layers(model)
         lengths = [len(e.input_ids) for e in mix.train]
         indices = order(lengths, settings.epochs, settings.batch_size, self.recipe.seed, group=not engine.packing)
         schedule, indices = make_schedule(settings, len(mix.train), indices, args.world_size, bool(mix.valid))
