@@ -26,7 +26,7 @@ from .normal import HAS_EN, HAS_ZH, Normaliser
 RULES = Path(__file__).with_name("rules")
 SIGNS_CRISIS, SIGNS_RISK = 3.5, 2.0
 """Sum of the weights of distinct weak signs in a session from which the talk as a whole is a crisis, or a risk."""
-_ACUTE = ("farewell", "giving", "affairs", "means", "place", "time", "calm")
+_ACUTE = ("farewell", "giving", "affairs", "means", "place", "time", "calm", "join")
 _TAIL = 700
 
 
@@ -70,6 +70,7 @@ class Session:
     tail: str = ""
     turns: int = 0
     benign: bool = False
+    before: str = ""
 
     def add(self, text: str) -> Assessment:
         """Read the next message of the client; returns the session's assessment so far (`last` has the message's own)."""
@@ -138,7 +139,7 @@ class Guard:
         if self.broken or self.normalise is None:
             return closed(self.broken or "not loaded")
         masked, hits, signs = self.findings(text, session)
-        session.turns += 1
+        session.turns, session.before = session.turns + 1, masked[-160:]
         session.signs.update(signs)
         session.tail = f"{session.tail}\n{masked}"[-_TAIL:] if session.tail else masked[-_TAIL:]
         level, kind, because = _strongest(hits)
@@ -180,6 +181,8 @@ class Guard:
         for lang in spoken:
             context = session.contexts[lang.code] = lang.context(plain, session.contexts.get(lang.code))
             hits += lang.hits(masked, context)
+            if session.before:  # words that only together say it: the end of the turn before and this turn
+                hits += lang.hits(f"{session.before}，{masked[:160]}", context, len(session.before))
             if not (context.fiction or context.study):
                 signs.update(lang.found_signs(masked))
             session.benign = session.benign or bool(lang.benign.search(plain))
@@ -189,7 +192,7 @@ class Guard:
         """Sum of the session's weak signs; everyday reasons (a move, a graduation) count against it."""
         found = session.signs
         acute = [s for s in _ACUTE if s in found]
-        home = "hurt" in found and "abuser" in found
+        home = ("hurt" in found or "secret" in found) and "abuser" in found
         total = sum(found.values()) - (3.0 if session.benign else 0.0) - (0.0 if len(acute) >= 2 or (set(acute) - {"calm"} and {"hopeless", "burden", "dark"} & found.keys()) else 1.6)
         if home:
             total = max(total, SIGNS_RISK)

@@ -74,6 +74,9 @@ class Language:
                 raise ValueError("a rule without patterns")
             return re.compile("|".join(re.sub(r"<([A-Z]+)>", lambda m: names[m[1]], p) for p in patterns))
 
+        for row in tree["rules"]:
+            if joined(row["any"]).search(""):
+                raise ValueError(f"rule {row['id']} matches nothing at all")
         rules = tuple(
             Rule(r["id"], str(r["kind"]), LEVELS.index(r["level"]), joined(r["any"]), frozenset(r.get("keep", ())))
             for r in tree["rules"]
@@ -104,11 +107,17 @@ class Language:
             has["safe"],
         )
 
-    def hits(self, masked: str, context: Context) -> Iterator[Hit]:
-        """Every rule that matches a masked turn, with its level after the frames."""
+    def hits(self, masked: str, context: Context, across: int | None = None) -> Iterator[Hit]:
+        """Every rule that matches a masked turn, with its level after the frames.
+
+        Args:
+            across: only hits that span this position (where two turns were joined).
+        """
         for rule in self.rules:
             best: Hit | None = None
             for n, match in enumerate(rule.pattern.finditer(masked)):
+                if across is not None and not match.start() < across < match.end() - 1:
+                    continue
                 hit = self._framed(rule, match, masked, context)
                 if best is None or hit.level > best.level:
                     best = hit
@@ -143,7 +152,7 @@ class Language:
             frames.append("study")
             level = min(level, LOW)
         present = bool(self.frames["present"].search(sentence))
-        if context.safe and (context.past or "no" in rule.keep) and not present:
+        if context.safe and context.past and not present:
             frames.append("past")
             level = min(level, LOW)
         elif found("past", sentence) and not present:

@@ -1,0 +1,126 @@
+"""Measuring the guard: labelled examples, the split into a building and a measuring half, recall with Wilson intervals.
+
+    examples = [e for e in corpus() if not building(e)]      # the half that nothing was tuned on
+    table = evaluate(guard(), examples)
+
+The split is fixed here: PsySUICIDE by the parity of `idx` (even builds), the own corpus by a seeded hash of the text.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..errors import DataError
+from ..files import read_json
+from .guard import Guard
+
+CORPUS = Path(__file__).with_name("corpus")
+UNRELATED = "与自杀/自伤/攻击行为无关"
+_CRISIS = {"主动自杀意图", "被动自杀意图", "自杀计划", "自杀准备行为", "自伤行为", "自伤意图", "自杀未遂"}
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """A labelled talk; `crisis` is None where the data set does not say."""
+
+    id: str
+    turns: tuple[str, ...]
+    risk: bool
+    crisis: bool | None
+    kind: str
+    level: str
+    lang: str
+    source: str
+
+
+def corpus(folder: Path = CORPUS) -> list[Example]:
+    """The project's own sentences and talks (`corpus/*.txt`).
+
+    Raises:
+        DataError: a line outside a block, or a head that is not `@ label kind level`.
+    """
+    out = []
+    for path in sorted(folder.glob("*.txt")):
+        head: list[str] = []
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+            if not line.strip() or line.startswith("#"):
+                continue
+            if line.startswith("@"):
+                head = line[1:].split()
+                if len(head) != 3 or head[0] not in "CRN":
+                    raise DataError(f"expected `@ label kind level`, found {line!r}", where=f"{path.name}:{number}")
+                continue
+            if not head:
+                raise DataError("expected a block head before the first text", where=f"{path.name}:{number}")
+            turns = tuple(t.strip() for t in line.split("||"))
+            out.append(Example(f"{path.stem}-{number}", turns, head[0] != "N", head[0] == "C", head[1], head[2], path.stem[:2], "own"))
+    return out
+
+
+def psysuicide(path: Path) -> list[Example]:
+    """PsySUICIDE: every label but "unrelated" is risk; a client's own intent, plan or act is a crisis, aggression is left open."""
+    out = []
+    for row in read_json(path):
+        labels = set(row["labels"])
+        risk = labels != {UNRELATED}
+        crisis = False if not risk else True if labels & _CRISIS else None
+        out.append(Example(f"psysuicide-{row['idx']}", (row["text"],), risk, crisis, sorted(labels)[0], "moderate" if risk else "none", "zh", "psysuicide"))
+    return out
+
+
+def building(example: Example) -> bool:
+    """Whether an example may be used for building; the others only measure."""
+    if example.source == "psysuicide":
+        return int(example.id.rsplit("-", 1)[1]) % 2 == 0
+    return hashlib.sha256(("half:" + "||".join(example.turns)).encode()).digest()[0] % 2 == 0
+
+
+def wilson(hits: int, n: int, z: float = 1.96) -> tuple[float, float]:
+    """Wilson score interval of a share (E. B. Wilson, 1927), 95 % by default; (0, 1) for n = 0."""
+    if n == 0:
+        return 0.0, 1.0
+    p, z2 = hits / n, z * z
+    mid, half = p + z2 / (2 * n), z * math.sqrt(p * (1 - p) / n + z2 / (4 * n * n))
+    return max(0.0, (mid - half) / (1 + z2 / n)), min(1.0, (mid + half) / (1 + z2 / n))
+
+
+def rate(flags: Sequence[bool]) -> dict[str, Any]:
+    """Share of true flags with n and its interval."""
+    n, hits = len(flags), sum(flags)
+    low, high = wilson(hits, n)
+    return {"n": n, "hits": hits, "rate": round(hits / n, 4) if n else None, "low": round(low, 4), "high": round(high, 4)}
+
+
+def evaluate(guard: Guard, examples: Iterable[Example]) -> dict[str, Any]:
+    """Recall and false alarms of `crisis` by kind, level, language and length of talk; precision, recall and F1 of `risk`."""
+    rows = [(e, guard.assess(e.turns)) for e in examples]
+    groups: dict[str, list[bool]] = defaultdict(list)
+    for e, a in rows:
+        if e.crisis is None:
+            continue
+        name = "recall" if e.crisis else "false alarms"
+        keys = [name, f"{name} lang={e.lang}", f"{name} {'talk' if len(e.turns) > 1 else 'line'}"]
+        keys += [f"{name} kind={e.kind}", f"{name} level={e.level}"] if e.crisis else [f"{name} risk={'yes' if e.risk else 'no'}"]
+        for key in keys:
+            groups[key].append(a.crisis)
+    tp = sum(e.risk and a.risk for e, a in rows)
+    fp = sum(a.risk and not e.risk for e, a in rows)
+    fn = sum(e.risk and not a.risk for e, a in rows)
+    return {
+        "n": len(rows),
+        "crisis": {k: rate(v) for k, v in sorted(groups.items())},
+        "risk": {
+            "precision": round(tp / (tp + fp), 4) if tp + fp else None,
+            "recall": round(tp / (tp + fn), 4) if tp + fn else None,
+            "f1": round(2 * tp / (2 * tp + fp + fn), 4) if tp else 0.0,
+            "n_risk": tp + fn,
+        },
+        "missed": [e.id for e, a in rows if e.crisis and not a.crisis],
+        "false": [e.id for e, a in rows if e.crisis is False and a.crisis],
+    }
