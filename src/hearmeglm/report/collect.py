@@ -17,7 +17,6 @@ from .data import (
     Capture,
     DataPart,
     LedgerLine,
-    Made,
     Owner,
     Point,
     ReportData,
@@ -27,7 +26,16 @@ from .data import (
     Spread,
     StagePart,
 )
-from .evidence import collect_bench, collect_episodes, collect_evals, collect_judge, collect_suites
+from .evidence import (
+    collect_bench,
+    collect_episodes,
+    collect_evals,
+    collect_heldout,
+    collect_judge,
+    collect_style,
+    collect_suites,
+    made_of,
+)
 
 SPLITS = ("train", "valid", "test")
 MOMENTS = ("setup", "training", "evaluation", "inference")
@@ -64,6 +72,8 @@ def collect(run: RunDir) -> ReportData:
         evals=collect_evals(run),
         judge=collect_judge(run),
         suites=collect_suites(run),
+        style=collect_style(run),
+        heldout=collect_heldout(run),
         episodes=collect_episodes(run),
         captures=tuple(_captures(run.path / recipe.report.captures)),
         bench=collect_bench(run),
@@ -73,27 +83,6 @@ def collect(run: RunDir) -> ReportData:
 
 def _steps(run: RunDir, recipe: Recipe) -> list[Step]:
     return [run.data, *(run.step(n) for n in recipe.stages), run.evals]
-
-
-def made_of(step: Step) -> Made | None:
-    """The step's manifest, typed; None if the step is not complete."""
-    found = step.manifest()
-    if found is None:
-        return None
-    try:
-        machine = found["machine"]
-        return Made(
-            step=found["step"],
-            finished=found["finished"],
-            seed=found["seed"],
-            machine=f"{machine['system']}, {machine['processor']}, {machine['cores']} cores",
-            commit=found["git_commit"] or "",
-            versions=found["versions"],
-            inputs=found["inputs"],
-            files=found["files"],
-        )
-    except (KeyError, TypeError) as err:
-        raise DataError(f"expected a manifest, found none of {err}", where=str(step.manifest_path)) from None
 
 
 def _data(run: RunDir) -> DataPart:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..recipe import Recipe, Stage
-from ..types import Dialogue, Message
+from ..types import Dialogue, Generation, Message
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +139,7 @@ class ModelPart:
 
 @dataclass(frozen=True, slots=True)
 class Delta:
-    """A paired difference `after - before` of one metric with its 95 % interval over dialogues."""
+    """A paired difference `after - before` of one metric with its 95 % interval and permutation p over dialogues."""
 
     metric: str
     before: str
@@ -149,6 +149,7 @@ class Delta:
     difference: float
     low: float
     high: float
+    p: float
     dialogues: int
     prompts: int
 
@@ -209,14 +210,24 @@ class JudgeMean:
 
 @dataclass(frozen=True, slots=True)
 class JudgePart:
-    """What the judges said."""
+    """What the judges said; `agreement` is (criterion, Krippendorff's alpha or None, units)."""
 
+    mode: str
     judges: tuple[str, ...]
     means: tuple[JudgeMean, ...]
-    agreement: tuple[tuple[str, float], ...]
+    agreement: tuple[tuple[str, float | None, int], ...]
     raw: str
-    seed: int | None
+    seed: int
     file: str
+
+
+@dataclass(frozen=True, slots=True)
+class StyleRow:
+    """Style of one model's replies (`reference`: the counsellors'): metric -> mean, None without a reply it applies to."""
+
+    model: str
+    n: int
+    values: Mapping[str, float | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,6 +276,8 @@ class ReportData:
     evals: EvalPart | None
     judge: JudgePart | None
     suites: tuple[SuitePart, ...]
+    style: tuple[StyleRow, ...]
+    heldout: tuple[Generation, ...]
     episodes: tuple[Episode, ...]
     captures: tuple[Capture, ...]
     bench: tuple[Mapping[str, float | str | None], ...]

@@ -1,0 +1,131 @@
+"""Deployment, safety, limits, licences, step log and captures, reproduction, references."""
+
+from __future__ import annotations
+
+import base64
+from pathlib import Path
+
+import yaml
+
+from ..blocks import Block, Bullets, Code, Figure, Heading, NotRun, Para, Table
+from ..data import Capture, ReportData
+from ..words import Words, number
+from .evaluation import suite_table
+
+BENCH = ("form", "size_bytes", "tokens_per_s", "first_token_s", "peak_memory_bytes", "loss")
+DIGESTS = 18
+
+
+def deployment(d: ReportData, w: Words) -> tuple[Block, ...]:
+    """Forms of the model with size and speed, and how to run it."""
+    out: list[Block] = [Para(w("deployment.text"))]
+    if d.bench:
+        keys = [k for k in BENCH if any(k in row for row in d.bench)]
+        rows = tuple(tuple(v if isinstance(v := row.get(k), str) else number(v) for k in keys) for row in d.bench)
+        heads = tuple(w.known(f"head.{k}", k) for k in keys)
+        out.append(Table("tab:bench", w("cap.bench"), heads, rows, "l" + "r" * (len(keys) - 1), (), "evals/bench.json"))
+    else:
+        out.append(NotRun("tab:bench", w("deployment.none"), f"hearme bench {d.run}"))
+    listed = tuple(line.replace("{run}", d.run) for line in w.lines("deployment.list"))
+    return (*out, Heading(w("deployment.ways")), Bullets(listed))
+
+
+def safety(d: ReportData, w: Words) -> tuple[Block, ...]:
+    """The crisis layer and every safety suite that ran."""
+    out: list[Block] = [Para(w("safety.text"))]
+    others = [s for s in d.suites if s.name != "persona"]
+    out += [suite_table(f"tab:suite-{s.name}", w("cap.suite", name=s.name), s, w) for s in others]
+    if not any("crisis" in s.name for s in others):
+        out.append(NotRun("tab:suite-crisis", w("safety.none"), f"hearme suite crisis {d.run}"))
+    return tuple(out)
+
+
+def limits(d: ReportData, w: Words) -> tuple[Block, ...]:
+    """What it cannot do."""
+    return (Bullets(w.lines("limits.list")),)
+
+
+def licences(d: ReportData, w: Words) -> tuple[Block, ...]:
+    """Licences of software, base and every source."""
+    base = w("licence.base.starter" if d.recipe.base == "starter" else "licence.base.other")
+    rows = [
+        (w("licence.software"), "HearMeGLM", "Apache-2.0"),
+        (w("licence.base"), d.recipe.base, base),
+        *((w("head.source"), n, s.licence or w("licence.unknown")) for n, s in d.recipe.data.sources.items() if s.enabled),
+    ]  # fmt: skip
+    heads = ("kind", "source", "licence")
+    return (
+        Para(w("licences.text")),
+        Table("tab:licences", w("cap.licences"), tuple(w(f"head.{h}") for h in heads), tuple(rows), "lll", (), "recipe.yaml"),
+    )  # fmt: skip
+
+
+def log(d: ReportData, w: Words) -> tuple[Block, ...]:
+    """Every step with its time, and captures of terminal and studio."""
+    out: list[Block] = []
+    if d.log:
+        rows = tuple(
+            (m.finished, w.known(f"step.{m.step}", m.step), str(m.seed), m.commit[:10] + ("+" if m.commit.endswith("+") else "") or "–")
+            for m in d.log
+        )  # fmt: skip
+        heads = ("time", "step", "seed", "commit")
+        out += [Para(w("log.text")), Table("tab:log", w("cap.log"), tuple(w(f"head.{h}") for h in heads), rows, "llrl", (), "*/manifest.json")]
+    else:
+        out.append(NotRun("tab:log", w("log.none"), f"hearme run {d.recipe.name} --run {d.run}"))
+    out.append(Heading(w("captures")))
+    have = {(c.where, c.moment): c for c in d.captures}
+    for where in ("terminal", "studio"):
+        for moment in ("setup", "training", "evaluation", "inference"):
+            shown = have.get((where, moment))
+            what = w("cap.capture", place=w(f"place.{where}"), moment=w(f"moment.{moment}"))
+            key = f"fig:{where}-{moment}"
+            out.append(_capture(key, what, shown) if shown else NotRun(key, w("capture.none", what=what), f"hearme report {d.run} --capture" if where == "terminal" else "hearme studio"))
+    return tuple(out)  # fmt: skip
+
+
+def _capture(key: str, caption: str, shown: Capture) -> Figure:
+    data = shown.path.read_bytes()
+    source = f"{shown.path.parent.name}/{shown.path.name}"
+    if shown.path.suffix == ".svg":
+        return Figure(key, caption, data.decode("utf-8"), b"", 16, caption, source)
+    kind = "jpeg" if shown.path.suffix == ".jpg" else "png"
+    uri = f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
+    width, height = image_size(shown.path)
+    svg = f'<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" viewBox="0 0 {width} {height}"><image width="{width}" height="{height}" xlink:href="{uri}"/></svg>'
+    return Figure(key, caption, svg, data, 16, caption, source)
+
+
+def image_size(path: Path) -> tuple[int, int]:
+    """Width and height of a bitmap in pixels."""
+    from PIL import Image
+
+    with Image.open(path) as image:
+        return image.size
+
+
+def reproduce(d: ReportData, w: Words) -> tuple[Block, ...]:
+    """Commands, machine, versions, digests, recipe."""
+    lines = ["make setup", f"hearme run {d.run}/recipe.yaml --run again", f"hearme evaluate {d.run}", f"hearme report {d.run} --lang both --format pdf"]
+    out: list[Block] = [
+        Para(w("reproduce.text", digest=d.recipe_digest[:16])),
+        Heading(w("reproduce.command")),
+        Code("\n".join(lines)),
+    ]  # fmt: skip
+    if not d.log:
+        out.append(NotRun("tab:versions", w("cap.versions"), f"hearme run {d.recipe.name}"))
+    else:
+        last = d.log[-1]
+        out.append(Para(w("reproduce.machine", machine=last.machine), quiet=True))
+        heads = (w("head.package"), w("head.version"))
+        out.append(Table("tab:versions", w("cap.versions"), heads, tuple(last.versions.items()), "ll", (), f"{last.step}/manifest.json"))
+        files = [(f"{m.step}/{f}".replace(f"{m.step}/../", ""), digest[:16]) for m in d.log for f, digest in m.files.items()]
+        wanted = [x for x in files if not x[0].endswith(".png")][:DIGESTS]
+        out.append(Table("tab:digests", w("cap.digests"), (w("head.file"), w("head.digest")), tuple(wanted), "ll", (3, 2), "*/manifest.json"))
+    tree = d.recipe.model_dump(mode="json", include={"name", "seed", "base", "template", "lora", "stages"}, exclude_defaults=True)
+    text = yaml.safe_dump(tree, allow_unicode=True, sort_keys=False).strip()
+    return (*out, Heading(w("reproduce.recipe")), Code(text))  # fmt: skip
+
+
+def references(d: ReportData, w: Words) -> tuple[Block, ...]:
+    """What this builds on."""
+    return (Bullets(w.lines("references.list"), ordered=True),)
