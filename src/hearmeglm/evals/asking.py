@@ -1,144 +1,169 @@
-"""Put a list of talks to models, whatever they are: the models of a run in batches, or any RUN|MODEL."""
+"""Put talks to models, whatever they are: the models of a run in batches, or any RUN|MODEL."""
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from contextlib import nullcontext
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-from ..chat.model import complete
+from ..chat.model import ChatModel, complete
 from ..files import sha256_json
-from ..models.reference import ModelRef, resolve
+from ..models.reference import resolve
+from ..models.template import Template
 from ..recipe import Evaluation, Persona, Recipe, Sampling
 from ..run import RunDir
 from ..types import Message
 from .answering import answer_locally, seed_of
-from .contestants import BASE, PROMPTED, Contestant, contestants
+from .contestants import Contestant, contestants
 from .items import Item
 
 GREEDY = Sampling(max_new_tokens=128)  # type: ignore[call-arg]
+Talk = tuple[str, Sequence[Message]]
+"""An id and the messages to answer."""
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """One model's replies to the talks, in their order; `tokens` as counted by the model."""
+    """One model's replies to the talks, in their order, and the share that hit the cap."""
 
     model: str
     replies: list[str]
     capped: float
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
-    """A model to ask: loaded weights of a run or reference, or a ChatModel."""
+class Subject(Protocol):
+    """A model that answers talks."""
+
+    @property
+    def name(self) -> str:
+        """Its name in tables."""
+        ...
+
+    def answer(self, talks: Sequence[Talk], sampling: Sampling, step: Callable[..., Any] = ...) -> Asked:
+        """Replies to `talks`; `step` is called once for each."""
+        ...
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """Weights at hand.
+
+    Attributes:
+        folder: where answers are kept between calls; None: nowhere.
+    """
 
     name: str
-    contestant: Contestant | None
-    ref: ModelRef | None
+    model: Any
+    tokenizer: Any
+    template: Template
+    contestant: Contestant
+    recipe: Recipe
+    folder: Path | None = None
+
+    def history(self, item: Item) -> tuple[Message, ...]:
+        """The messages this model gets for an item."""
+        return self.contestant.history(self.recipe.persona)(item)
+
+    def answer(self, talks: Sequence[Talk], sampling: Sampling, step: Callable[..., Any] = lambda n=1: None) -> Asked:
+        """See `Subject.answer`; batched, and answers already in `folder` are kept."""
+        items = [Item(i, i, 0, tuple(m), "") for i, m in talks]
+        rows = max(self.recipe.evaluation.batch_size, 32)
+        plan = self.recipe.evaluation.model_copy(update={"sampling": sampling, "batch_size": rows})
+        recipe = self.recipe.model_copy(update={"evaluation": plan})
+        with tempfile.TemporaryDirectory() as scratch:
+            file = (self.folder or Path(scratch)) / f"{self.name}.suites.jsonl"
+            made, _ = answer_locally(
+                self.model, self.tokenizer, self.template, self.contestant, items, recipe, file, step
+            )
+        capped = sum(g.finish_reason == "length" for g in made) / max(1, len(made))
+        return Asked(self.name, [g.prediction for g in made], capped)
 
 
-def targets(where: str, models: Sequence[str] | None = None) -> tuple[list[Target], Recipe | None, Path | None]:
-    """The models that `where` (RUN|MODEL) means: those of a run's evaluation, or one model.
+@dataclass(frozen=True)
+class ServedModel:
+    """A ChatModel: a server, a GGUF file, a script."""
+
+    name: str
+    model: ChatModel = field(repr=False)
+
+    def answer(self, talks: Sequence[Talk], sampling: Sampling, step: Callable[..., Any] = lambda n=1: None) -> Asked:
+        """See `Subject.answer`; one after the other."""
+        replies, capped = [], 0
+        for i, messages in talks:
+            reply = complete(self.model, messages, sampling.model_copy(update={"seed": seed_of(i)}))
+            replies.append(reply.text)
+            capped += reply.finish_reason == "length"
+            step()
+        return Asked(self.name, replies, capped / max(1, len(replies)))
+
+
+def subjects(where: str, models: Sequence[str] | None = None) -> Iterator[LoadedModel | ServedModel]:
+    """The models that `where` (RUN|MODEL) means, loaded one after the other.
 
     Args:
-        models: only these of a run.
-
-    Returns:
-        Targets, the run's recipe and the folder that keeps answers (None for a single model).
+        models: of a run, only these; by default those of its evaluation.
     """
+    from ..models.load import load_model, load_tokenizer
+    from ..models.template import find_template
+
     if (Path(where) / "recipe.yaml").is_file():
-        run = RunDir.open(where)
-        recipe = run.recipe
-        wanted = list(models or recipe.evaluation.models)
-        plan = Evaluation(**{**recipe.evaluation.model_dump(), "models": wanted})
-        recipe = Recipe(**{**recipe.model_dump(), "evaluation": plan.model_dump()})
-        return [Target(c.name, c, None) for c in contestants(recipe, run)], recipe, run.evals.path / "answers"
+        yield from _of_run(RunDir.open(where), models)
+        return
     ref = resolve(where)
-    return [Target(ref.name, None, ref)], None, None
+    if ref.kind != "hf":
+        from ..chat.open import open_model
+
+        yield ServedModel(ref.name, open_model(ref))
+        return
+    recipe = Recipe(name="ask", base=ref.source, template=ref.template, trust_remote_code=ref.trust_remote_code)  # type: ignore[call-arg]
+    tokenizer = load_tokenizer(ref.source, trust_remote_code=ref.trust_remote_code)
+    model = load_model(ref.source, adapter=ref.adapter, trust_remote_code=ref.trust_remote_code)
+    c = Contestant(ref.name, ref.adapter, False, sha256_json([ref.source, str(ref.adapter)]))
+    yield LoadedModel(ref.name, model, tokenizer, find_template(ref.template, tokenizer), c, recipe)
+
+
+def _of_run(run: RunDir, models: Sequence[str] | None) -> Iterator[LoadedModel]:
+    from ..models.load import load_model, load_tokenizer
+
+    recipe = run.recipe
+    plan = Evaluation(**{**recipe.evaluation.model_dump(), "models": list(models or recipe.evaluation.models)})
+    recipe = Recipe(**{**recipe.model_dump(), "evaluation": plan.model_dump()})  # checks the names
+    tokenizer = load_tokenizer(recipe.base, trust_remote_code=recipe.trust_remote_code)
+    model: Any = None
+    loaded_for: object = ()
+    for c in contestants(recipe, run):
+        if model is None or loaded_for != c.adapter:
+            model = None  # free the old weights first
+            model = load_model(recipe.base, adapter=c.adapter, trust_remote_code=recipe.trust_remote_code)
+            loaded_for = c.adapter
+        template = c.template(recipe, tokenizer)
+        yield LoadedModel(c.name, model, tokenizer, template, c, recipe, run.evals.path / "answers")
 
 
 def ask(
     where: str,
-    talks: Sequence[tuple[str, Sequence[Message]]],
+    talks: Sequence[Talk],
     *,
     sampling: Sampling = GREEDY,
     models: Sequence[str] | None = None,
     system: str | None = None,
     progress: Callable[[str, int], Any] | None = None,
 ) -> Iterator[Asked]:
-    """Every model's replies to every talk `(id, messages)`.
+    """Every model's replies to every talk.
 
     Args:
         where: RUN|MODEL.
-        models: of a run, only these.
         system: a system message before each talk.
         progress: called with model and number of talks; a context manager that yields a step function.
     """
-    from contextlib import nullcontext
-
     show = progress or (lambda name, n: nullcontext(lambda k=1: None))
     head = (Message("system", system),) if system else ()
-    items = [Item(i, i, 0, (*head, *m), "") for i, m in talks]
-    found, recipe, folder = targets(where, models)
-    loaded: dict[object, Any] = {}
-    for target in found:
-        with show(target.name, len(items)) as step:
-            if target.ref is not None and target.ref.kind != "hf":
-                yield _ask_chat(target, items, sampling, step)
-                continue
-            yield _ask_weights(target, recipe, folder, items, sampling, step, loaded)
-
-
-def _ask_chat(target: Target, items: Sequence[Item], sampling: Sampling, step: Callable[..., Any]) -> Asked:
-    from ..chat.open import open_model
-
-    model = open_model(target.ref)
-    replies, capped = [], 0
-    for item in items:
-        reply = complete(model, item.messages, sampling.model_copy(update={"seed": seed_of(item.id)}))
-        replies.append(reply.text)
-        capped += reply.finish_reason == "length"
-        step()
-    return Asked(target.name, replies, capped / max(1, len(items)))
-
-
-def _ask_weights(
-    target: Target,
-    recipe: Recipe | None,
-    folder: Path | None,
-    items: Sequence[Item],
-    sampling: Sampling,
-    step: Callable[..., Any],
-    loaded: dict[object, Any],
-) -> Asked:
-    import tempfile
-
-    from ..models.load import load_model, load_tokenizer
-
-    c, ref = target.contestant, target.ref
-    if c is None:
-        assert ref is not None
-        c = Contestant(ref.name, ref.adapter, False, sha256_json([ref.source, str(ref.adapter)]))
-        recipe = Recipe(name="ask", base=ref.source, template=ref.template, trust_remote_code=ref.trust_remote_code)  # type: ignore[call-arg]
-    assert recipe is not None
-    plan = recipe.evaluation.model_copy(
-        update={"sampling": sampling, "batch_size": max(recipe.evaluation.batch_size, 32)}
-    )
-    recipe = recipe.model_copy(update={"evaluation": plan})
-    if "tokenizer" not in loaded:
-        loaded["tokenizer"] = load_tokenizer(recipe.base, trust_remote_code=recipe.trust_remote_code)
-    if loaded.get("adapter", "none yet") != c.adapter:
-        loaded.pop("model", None)
-        loaded["model"] = load_model(recipe.base, adapter=c.adapter, trust_remote_code=recipe.trust_remote_code)
-        loaded["adapter"] = c.adapter
-    tokenizer = loaded["tokenizer"]
-    template = c.template(recipe, tokenizer)
-    with tempfile.TemporaryDirectory() as scratch:
-        file = (folder or Path(scratch)) / f"{c.name}.suites.jsonl"
-        made, _ = answer_locally(loaded["model"], tokenizer, template, c, items, recipe, file, step)
-    capped = sum(g.finish_reason == "length" for g in made) / max(1, len(made))
-    return Asked(c.name, [g.prediction for g in made], capped)
+    for subject in subjects(where, models):
+        with show(subject.name, len(talks)) as step:
+            yield subject.answer([(i, (*head, *m)) for i, m in talks], sampling, step)
 
 
 def persona_of(where: str) -> Persona:
@@ -146,6 +171,3 @@ def persona_of(where: str) -> Persona:
     if (Path(where) / "recipe.yaml").is_file():
         return RunDir.open(where).recipe.persona
     return Persona()  # type: ignore[call-arg]
-
-
-__all__ = ["BASE", "GREEDY", "PROMPTED", "Asked", "ask", "persona_of", "targets"]

@@ -7,15 +7,25 @@ from collections.abc import Sequence
 from ..types import Generation, Score
 from .heldout import Heldout
 from .overlap import overlap
+from .overlap_more import score_pair
+from .style import style
 
 
 def score_generations(generations: Sequence[Generation], losses: Sequence[Heldout] = ()) -> list[Score]:
-    """Overlap for each answer and, where known, the loss of its reference."""
+    """Overlap (compatible and by language), style, and where known the loss of the reference, for each answer.
+
+    A value that cannot be had (no content word, no reference) is an unscored row with its reason.
+    """
     loss = {h.id: h for h in losses}
     out: list[Score] = []
     for g in generations:
-        values = dict(overlap(g.prediction, g.reference))
+        values: dict[str, float | None] = dict(overlap(g.prediction, g.reference))
         if (h := loss.get(g.id)) is not None:
             values |= {"loss": h.per_token, "bits-per-char": h.bits_per_character}
-        out += [Score(g.id, g.model, metric, value) for metric, value in values.items()]
+        values |= score_pair(g.prediction, g.reference)
+        values |= {f"style:{name}": value for name, value in style(g.prediction, g.messages).items()}
+        out += [
+            Score(g.id, g.model, m, v, "" if v is not None else "does not apply to this reply")
+            for m, v in values.items()
+        ]
     return out
