@@ -124,3 +124,11 @@ def evaluate(guard: Guard, examples: Iterable[Example]) -> dict[str, Any]:
         "missed": [e.id for e, a in rows if e.crisis and not a.crisis],
         "false": [e.id for e, a in rows if e.crisis is False and a.crisis],
     }
+
+
+def report(guard: Guard, psysuicide_file: Path | None = None, *, building_half: bool = False) -> dict[str, dict[str, Any]]:
+    """`evaluate` on one half of the own corpus, and of PsySUICIDE if its file is given."""
+    sets = {"own corpus": corpus()}
+    if psysuicide_file is not None:
+        sets["PsySUICIDE"] = psysuicide(psysuicide_file)
+    return {name: evaluate(guard, [e for e in examples if building(e) == building_half]) for name, examples in sets.items()}

@@ -1,0 +1,83 @@
+"""The check on what a model answers: before it is shown, not after.
+
+    problems = check_reply(text, region="CN", crisis=True)      # () means it may be shown
+
+Reasons: method, validation, number (a telephone number that is not in the hotline table), diagnosis, prescription, human, licence,
+and, in a crisis, abandon. A damaged rules file gives the reason `closed`, so nothing unchecked is shown.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from . import hotlines
+from .guard import RULES, _tree, guard
+
+REASONS = ("method", "validation", "diagnosis", "prescription", "human", "licence", "abandon")
+_NUMBER = re.compile(r"(?<![\d.])\+?\(?\d(?:[\d() \-–.]{0,18}\d)?(?![\d.]*\d)")
+_DIAL = re.compile(r"电话|热线|拨打?|致电|打给|联系|号码|专线|短信|call|dial|phone|text|hotline|helpline|lifeline|number|contact|reach", re.I)
+_NOT_A_NUMBER = re.compile(r"^(?:19|20)\d\d$")
+_UNIT = re.compile(r"\s*(?:小时|分钟|秒|天|周|个?月|年|岁|次|遍|步|点|%|％|号(?!码)|元|块|米|公里|种|条|个|hours?|minutes?|seconds?|days?|weeks?|months?|years?|times|steps?|percent|people|breaths?|things?|am|pm|:\d|/7)", re.I)
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing that keeps a reply from being shown."""
+
+    reason: str
+    text: str
+
+
+@cache
+def _rules(path: Path = RULES / "output.yaml") -> Mapping[str, re.Pattern[str]] | str:
+    """Compiled rules, or why there are none."""
+    try:
+        tree = _tree(path)
+        rules = {reason: re.compile("|".join(tree[reason])) for reason in REASONS}
+        hotlines.load()
+    except Exception as err:
+        return f"{path.name}: {' '.join(str(err).split())[:120]}"
+    return rules
+
+
+def check_reply(text: str, *, region: str | None = None, crisis: bool = False, rules: Path = RULES / "output.yaml") -> tuple[Problem, ...]:
+    """What is wrong with a reply; empty if it may be shown.
+
+    Args:
+        region: only this region's numbers pass; None lets every number of the table pass.
+        crisis: also refuse replies that turn the person away.
+    """
+    compiled = _rules(rules)
+    normalise = guard().normalise
+    if isinstance(compiled, str) or normalise is None:
+        return (Problem("closed", compiled if isinstance(compiled, str) else guard().broken),)
+    plain = normalise(text)
+    found = []
+    for reason, pattern in compiled.items():
+        if reason == "abandon" and not crisis:
+            continue
+        if match := pattern.search(plain):
+            found.append(Problem(reason, match[0][:60]))
+    return (*found, *(Problem("number", n) for n in unknown_numbers(text, region)))
+
+
+def unknown_numbers(text: str, region: str | None = None) -> list[str]:
+    """Telephone numbers of a text that are not in the table.
+
+    Seven digits and more always count as a telephone number; three to six digits only near words like "call" or 热线.
+    """
+    known = hotlines.numbers(region)
+    out = []
+    for match in _NUMBER.finditer(text):
+        for piece in [match[0]] if re.sub(r"\D", "", match[0]) in known else re.split(r"[ ,]{2,}", match[0]):
+            digits = re.sub(r"\D", "", piece)
+            near = _DIAL.search(text[max(0, match.start() - 16) : match.end() + 12])
+            if digits in known or len(digits) < 3 or _UNIT.match(text, match.end()) or (_NOT_A_NUMBER.match(digits) and not near):
+                continue
+            if len(digits) >= 7 or near:
+                out.append(piece.strip())
+    return out
