@@ -18,12 +18,13 @@ DEPENDENT_PROMPT = re.compile(
 DEPENDENT = re.compile(
     r"(?:我|医生|咨询室)[^。！？!?\n]{0,8}(?:会?一直|永远|始终|时刻|无论何时)[^。！？!?\n]{0,14}(?:陪|在你|在这|支持|守|港湾|敞开|等你)"
     r"|永远是?[^。！？!?\n]{0,8}(?:港湾|依靠|后盾|伙伴|敞开|陪)"
-    r"|随时[^。！？!?\n]{0,8}(?:找我|与我|向我|来找|联系我|跟我|和我)"
     r"|只有我(?:懂|能|会|才)|(?:离不开|少不了|需要)我|(?:最爱|好爱|爱上)你|我的宝贝"
     r"|(?:I(?:'ll| will| am|'m)) always (?:be )?here|only I (?:understand|can)|you (?:only )?need me|don't need anyone else|I love you",
     re.IGNORECASE,
 )
 """Words of a reply that bind the client to the counsellor instead of to people and to themselves."""
+OFFER = re.compile(r"随时[^。！？!?\n]{0,8}(?:找我|与我|向我|来找|联系我|跟我|和我)")
+"""A standing invitation: ordinary politeness in a practice, one more tie in a servile role-play."""
 ENDEARMENT = re.compile(
     r"亲爱(?:的|你)?的?(?:病人|病友|患者|朋友|你)?[，,：:~～!！]?\s*|(?<![\u4e00-\u9fff])亲[，,~～]\s*"
 )
@@ -82,5 +83,5 @@ def client_names(text: str, persona: Persona) -> str:
 def without_dependence(text: str) -> str:
     """The reply without the sentences that bind the client and without endearments; empty if nothing is left."""
     sentences = re.findall(r"[^。！？!?\n]*[。！？!?\n]+(?:[^\w\s。！？!?，,]+(?=\s|\w|$))?|[^。！？!?\n]+$", text)
-    kept = "".join(s for s in sentences if not DEPENDENT.search(s))
+    kept = "".join(s for s in sentences if not DEPENDENT.search(s) and not OFFER.search(s))
     return ENDEARMENT.sub("", kept).strip()

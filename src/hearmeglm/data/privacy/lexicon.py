@@ -27,6 +27,8 @@ class Lexicon:
     english_public: frozenset[str]
     brands: tuple[str, ...]
     english_brands: tuple[str, ...]
+    not_addressed: frozenset[str]
+    not_english: frozenset[str]
 
 
 @cache
@@ -49,6 +51,8 @@ def lexicon() -> Lexicon:
         english_public=frozenset(tree["english_public"].split()),
         brands=longest_first(tree["brands"]),
         english_brands=longest_first(tree["english_brands"]),
+        not_addressed=frozenset(tree["not_addressed"].split()),
+        not_english=frozenset(tree["not_english"].split()),
     )
 
 

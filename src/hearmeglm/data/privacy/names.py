@@ -29,9 +29,6 @@ RIGHT_STRONG = re.compile(rf"[^{HAN}]|$|[的了是在也都就和跟与说对今
 LEFT = re.compile(
     r"(?:^|[^\u4e00-\u9fffA-Za-z0-9]|[和跟与给对被让找叫像约陪爱恨问骂帮替向比]|昨天|今天|后来|但是|因为|所以|结果|其实|这个|那个|有个|认识|喜欢|名叫|上次|这次|听说|遇到|见到|发现|告诉|相信|感谢|谢谢|想起|想念|暗恋|追求|每次|只有|还有|包括|比如|不如|如果|觉得|以为|知道|就是|而|但|是)$"
 )
-STOP_VOCATIVE = set(
-    ["咨询师", "老师", "医生", "请问", "请坐", "朋友", "同学", "孩子", "欢迎", "大家", "亲", "您好", "你好", "请进", "这位同学", "家长", "妈妈", "爸爸", "宝贝", "亲爱的", "加油", "再见", "谢谢", "好的", "是的", "对的", "没事", "辛苦了", "当然", "当然可以", "可以", "请讲", "请说", "别急", "不客气", "别担心", "没关系", "我明白", "我理解", "先生", "女士", "小姐", "阿姨", "叔叔", "哥哥", "姐姐", "教授", "博士", "主任", "咱们", "继续", "慢慢来", "很高兴", "真的", "姑娘", "小朋友", "同志", "旅客", "心理咨询师", "阳光"]
-)
 
 
 @cache
@@ -138,7 +135,7 @@ def _chinese(text: str) -> Iterator[Span]:
                 yield _span(text, m.start(), end)
     for m in p["vocative"].finditer(text):
         value = m["v"]
-        if value not in STOP_VOCATIVE and _like_name(value) and value not in lex.public:
+        if value not in lex.not_addressed and _like_name(value) and value not in lex.public:
             yield _span(text, m.start("v"), m.end("v"))
     for m in p["free"].finditer(text):
         left = LEFT.search(text[max(0, m.start() - 6) : m.start()])
@@ -257,11 +254,6 @@ def _like_name(value: str) -> bool:
     )
 
 
-_NOT_ENGLISH = set(
-    ["dr", "mr", "mrs", "ms", "miss", "prof", "a", "an", "the", "i", "i'm", "me", "my", "mine", "we", "us", "our", "you", "your", "he", "him", "his", "she", "her", "it", "its", "they", "them", "their", "this", "that", "these", "those", "who", "whom", "what", "which", "when", "where", "why", "how", "and", "or", "but", "so", "if", "then", "because", "as", "of", "to", "in", "on", "at", "by", "for", "from", "with", "about", "into", "over", "after", "before", "again", "not", "no", "yes", "never", "always", "really", "very", "just", "also", "too", "even", "still", "only", "both", "is", "are", "was", "were", "be", "been", "being", "am", "do", "does", "did", "done", "have", "has", "had", "having", "will", "would", "can", "could", "should", "may", "might", "must", "shall", "said", "says", "say", "told", "tells", "keeps", "kept", "got", "gets", "get", "went", "goes", "go", "came", "comes", "come", "left", "leaves", "passed", "died", "moved", "works", "lives", "wants", "wanted", "thinks", "thought", "feels", "felt", "made", "makes", "broke", "breaks", "cheated", "who's", "he's", "she's", "is", "that's", "monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday", "january", "february", "march", "april", "june", "july", "august", "september", "october", "november", "december", "christmas", "easter", "god", "english", "chinese", "french", "spanish", "german", "american", "british", "feeling", "so", "sorry", "fine", "okay", "ok", "good", "bad", "tired", "sad", "happy", "scared", "afraid", "depressed", "anxious", "lonely", "worried", "stuck", "lost", "going", "trying", "having", "getting", "thinking", "doing", "sure", "glad", "new", "old", "here", "there", "now", "today", "yesterday", "tomorrow", "ex", "mother", "father", "mom", "dad", "group", "people", "person", "stuff", "thing", "things", "names", "all", "some", "any", "every", "one", "two", "three", "like", "than", "since", "while", "during", "until", "without", "through", "against", "between", "hates", "loves", "hate", "love", "needs", "knows", "doesn't", "didn't", "won't", "isn't", "wasn't", "don't", "can't", "gave", "gives", "asked", "asks", "called", "calls", "started", "stopped", "just", "recently", "finally", "suddenly", "sometimes", "often", "usually", "dumped", "ghosted", "lied", "died", "yelled", "screamed", "hit", "hits", "threatened", "and", "i"]
-)
-
-
 def _english(text: str) -> Iterator[Span]:
     p, lex = _patterns(), lexicon()
     for key in ("english", "english_title", "english_kin"):
@@ -269,7 +261,7 @@ def _english(text: str) -> Iterator[Span]:
             first, *rest = re.split(r"(?<=[a-z])[ -]|\s+", m["v"])
             bare = re.sub(r"['’]s$", "", first)
             low = bare.lower()
-            if low in _NOT_ENGLISH:
+            if low in lexicon().not_english:
                 continue
             if key == "english_title" and first[0].islower():
                 continue
@@ -336,7 +328,7 @@ def _proper(m: re.Match[str], text: str) -> bool:
 
 
 def _surname_like(low: str) -> bool:
-    return low not in _NOT_ENGLISH and len(low) > 2
+    return low not in lexicon().not_english and len(low) > 2
 
 
 def _sentence_start(text: str, start: int) -> bool:
