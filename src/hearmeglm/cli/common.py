@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import sys
+import warnings
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -20,6 +21,11 @@ JsonFlag = Annotated[bool, typer.Option("--json", help="Print only JSON to stdou
 
 def run_app(app: typer.Typer) -> int:
     """Run the command line and turn exceptions into one line and an exit code."""
+    os.environ.setdefault(
+        "TRANSFORMERS_VERBOSITY", "error"
+    )  # what libraries tell their developers is no news to a user
+    if not sys.warnoptions:
+        warnings.simplefilter("ignore", FutureWarning)
     for stream in (sys.stdout, sys.stderr):  # a C locale or a Windows code page must not end a talk in Chinese
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(encoding="utf-8", errors="replace")

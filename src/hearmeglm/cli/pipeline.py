@@ -46,6 +46,10 @@ def run_recipe(recipe: RecipeArg, run: RunOption = None, set_: SetOption = None,
         took = "nothing has changed: kept" if result.skipped else f"{time.perf_counter() - start:.0f} s"
         out.print(f"[green]✓[/green] {name}: {took}")
         summaries[name] = {"skipped": result.skipped, **result.summary}
+        if name == "evaluate":
+            from ..evals.summary import table
+
+            out.print(table(dict(result.summary)))
     if json_out:
         print_json({"run": str(folder.path), "steps": summaries})
     else:
