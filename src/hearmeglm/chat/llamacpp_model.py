@@ -86,6 +86,7 @@ class LlamaCppModel:
         stop = StopFilter((*self.template.stop_strings, *sampling.stop))
         begun = False
         finish = "stop"
+        counted = 0
         for piece in self._pieces(prompt, sampling):
             if self._stops.intersection(piece.get("tokens") or ()):
                 break
@@ -94,7 +95,9 @@ class LlamaCppModel:
                 break
             text = stop.push(piece["content"] if begun else piece["content"].lstrip())
             begun = begun or bool(text)
-            yield Chunk(text, len(piece.get("tokens") or ()) or 1)
+            # A character that takes several tokens comes as one event.
+            made, counted = piece["tokens_predicted"] - counted, piece["tokens_predicted"]
+            yield Chunk(text, made)
             if stop.hit:
                 break
         yield Chunk(stop.flush(), 0, finish)

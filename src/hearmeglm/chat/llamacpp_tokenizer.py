@@ -25,8 +25,7 @@ class _Vocabulary:
 
     def get(self, token: str) -> int | None:
         found = self._ids(token, True)
-        # A token of one id with control tokens on that has several with them off is a control token.
-        return found[0] if len(found) == 1 and self._ids(token, False) != found else None
+        return found[0] if len(found) == 1 else None
 
     def __contains__(self, token: str) -> bool:
         return self.get(token) is not None
@@ -52,7 +51,7 @@ class LlamaCppTokenizer:
         self._post = post
         self._vocab = _Vocabulary(self._ids)
         self.eos_token_id: int | None = head.get("tokenizer.ggml.eos_token_id")
-        self.unk_token_id: int | None = head.get("tokenizer.ggml.unknown_token_id")
+        self.unk_token_id = None  # the engine never answers "unknown" for a control token: it spells it
         known = sorted({s for n in template_names() for s in load_template(n).special})
         self.added_tokens_decoder = {i: _Added(s) for s in known if (i := self._vocab.get(s)) is not None}
 

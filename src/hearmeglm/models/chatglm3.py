@@ -104,10 +104,14 @@ def convert_chatglm3(
         if tokenizer is not None:
             raise ModelError("expected tokenizer.model, found nothing", where=str(model_file))
         warnings.append(f"no tokenizer.model in {source}: converted without a tokenizer (give it with --tokenizer)")
-    elif (size := max(control_tokens(model_file).values()) + 1) > config["vocab_size"]:
-        warnings.append(
-            f"the tokenizer has {size} tokens, the model {config['vocab_size']}: fits only a model made for tests"
-        )
+    else:
+        control = control_tokens(model_file)
+        ends = [control[t] for t in ("<|user|>", "<|observation|>") if control[t] < config["vocab_size"]]
+        config["eos_token_id"] = list(dict.fromkeys([*config["eos_token_id"], *ends]))
+        if (size := max(control.values()) + 1) > config["vocab_size"]:
+            warnings.append(
+                f"the tokenizer has {size} tokens, the model {config['vocab_size']}: fits only a model made for tests"
+            )
 
     def others(folder: Path) -> None:
         write_json(folder / "config.json", config)
@@ -206,7 +210,7 @@ def _stop_ids(old: Mapping[str, Any]) -> list[int]:
     """</s>, <|user|> and <|observation|>: all three end a reply in ChatGLM3's own `chat`."""
     own = old["eos_token_id"]
     first = list(own) if isinstance(own, list) else [own if own is not None else 2]
-    return list(dict.fromkeys([*first, 64795, 64797])) if old["padded_vocab_size"] > 64797 else first
+    return list(dict.fromkeys([*first, *(i for i in (64795, 64797) if old["padded_vocab_size"] == 65024)]))
 
 
 def make_plan(files: Mapping[str, TensorFile], config: Mapping[str, Any], where: str) -> Plan:

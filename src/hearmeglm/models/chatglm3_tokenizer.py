@@ -70,7 +70,9 @@ def build_tokenizer(model_file: Path, folder: Path, max_length: int) -> None:
     processor = _pieces(model_file)
     control = control_tokens(model_file)
     vocab = {processor.id_to_piece(i): i for i in range(processor.vocab_size())}
-    raw = Tokenizer(models.BPE(vocab, _merges(processor, vocab), unk_token="<unk>", fuse_unk=True, byte_fallback=True))
+    raw = Tokenizer(
+        models.BPE(vocab, merges_of(processor, vocab), unk_token="<unk>", fuse_unk=True, byte_fallback=True)
+    )
     # SentencePiece's dummy prefix and escaped blanks; blanks are not squeezed (remove_extra_whitespaces is off).
     raw.normalizer = normalizers.Sequence([normalizers.Prepend(SPACE), normalizers.Replace(" ", SPACE)])
     raw.decoder = decoders.Sequence(
@@ -104,7 +106,7 @@ def build_tokenizer(model_file: Path, folder: Path, max_length: int) -> None:
     )
 
 
-def _merges(processor: Any, vocab: dict[str, int]) -> list[tuple[str, str]]:
+def merges_of(processor: Any, vocab: dict[str, int]) -> list[tuple[str, str]]:
     """Every way to put a normal piece together from two others, best score first: what SentencePiece's BPE does."""
     ranked = []
     for piece, i in vocab.items():

@@ -176,7 +176,7 @@ class Template(BaseModel):
             if segment in self.special:
                 ids.append(special_id(segment, tokenizer))
             elif segment == CONTENT:
-                ids += plain_ids(content, tokenizer)
+                ids += plain_ids(content, tokenizer, self.special)
             else:
                 ids += tokenizer(segment, add_special_tokens=False)["input_ids"]
         return ids
@@ -199,10 +199,14 @@ def special_id(token: str, tokenizer: PreTrainedTokenizerBase) -> int:
     return int(found)
 
 
-def plain_ids(text: str, tokenizer: PreTrainedTokenizerBase) -> list[int]:
-    """Ids of `text` as plain text: whatever control token it spells stays letters."""
+def plain_ids(text: str, tokenizer: PreTrainedTokenizerBase, special: tuple[str, ...] = ()) -> list[int]:
+    """Ids of `text` as plain text: whatever control token it spells stays letters.
+
+    Args:
+        special: tokens that a template uses although the tokenizer does not call them special (Qwen3's `<think>`).
+    """
     ids: list[int] = tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"]
-    control = _control(tokenizer)
+    control = _control(tokenizer) | {special_id(t, tokenizer): t for t in special}
     if control.keys().isdisjoint(ids):
         return ids
     # A tokenizer whose model itself knows the token (Unigram, ignore_merges): take the spelling apart.
