@@ -111,3 +111,10 @@ def cache_dir() -> Path:
     if "HEARME_CACHE" in os.environ:
         return Path(os.environ["HEARME_CACHE"])
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "hearmeglm"
+
+
+def data_dir() -> Path:
+    """The user's folder for what this tool must keep: keys, consent (`HEARME_DATA`, else `$XDG_DATA_HOME/hearmeglm`, else `~/.local/share/hearmeglm`)."""
+    if "HEARME_DATA" in os.environ:
+        return Path(os.environ["HEARME_DATA"])
+    return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share") / "hearmeglm"

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from hearmeglm.chat.sessions import SessionStore, read_key, session_id
+from hearmeglm.chat.sessions import KeptTalk, SessionStore, read_key, session_id
 from hearmeglm.errors import DataError, UserError
 from hearmeglm.types import Message
 
@@ -66,6 +66,18 @@ def test_deleted_is_gone_from_every_byte(tmp_path: Path, encrypted: bool) -> Non
     assert store.delete("11", "unknown") == 1
     assert b"needle" not in on_disk(path)
     assert store.all() == []
+    store.close()
+
+
+def test_a_trimmed_talk_keeps_its_beginning_and_its_guard_state(tmp_path: Path) -> None:
+    store = SessionStore(tmp_path / "s.db")
+    talk = KeptTalk(store, "me")
+    talk.add(user("早"), STATE)
+    talk.add(user(SAID))
+    talk.trim(1)
+    assert [m.content for m in talk.messages()] == ["早"]
+    assert talk.state() == STATE
+    assert SAID.encode() not in on_disk(tmp_path / "s.db")
     store.close()
 
 

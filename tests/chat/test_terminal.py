@@ -1,11 +1,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
+from hearmeglm.chat.model import Chunk
 from hearmeglm.chat.scripted_model import ScriptedModel
+from hearmeglm.chat.sessions import KeptTalk, SessionStore
 from hearmeglm.chat.terminal import TerminalChat
+from hearmeglm.errors import ModelError
 from hearmeglm.recipe import Sampling
 from hearmeglm.types import Message
 
@@ -65,3 +69,78 @@ def test_save_keeps_the_talk(tmp_path: Path) -> None:
 def test_an_unknown_command_shows_the_help() -> None:
     out, _ = talk(["/what"], lang="en")
     assert out.startswith("clear or /clear")
+
+
+def test_quotes_hold_several_lines_and_commands_among_them_are_text() -> None:
+    _, chat = talk(['"""', "第一行", "", "stop", "/clear", '"""'])
+    assert chat.history[0].content == "第一行\n\nstop\n/clear"
+
+
+def test_edit_alone_offers_the_last_words_and_takes_the_next_line() -> None:
+    _, chat = talk(["a", "b", "/edit"])
+    assert chat.draft == "b"
+    chat.run(["c"])
+    assert [m.content for m in chat.history] == ["a", "回应a", "c", "回应c"]
+    assert chat.draft == ""
+
+
+def test_the_notice_comes_before_the_reply() -> None:
+    told = iter(["我是AI", "", "我是AI"])
+    out, _ = talk(["a", "b", "c"], notice=lambda: next(told))
+    assert out == "我是AI\n回应a\n回应b\n我是AI\n回应c\n"
+
+
+def test_a_board_shows_both_replies_as_they_grow() -> None:
+    shown: list[list[str]] = []
+
+    @contextmanager
+    def board(names: Sequence[str]) -> Iterator[Callable[[Sequence[str]], object]]:
+        shown.append(list(names))
+        yield lambda texts: shown.append(list(texts))
+
+    _, chat = talk(["/compare", "a"], open_base=lambda: ScriptedModel(["底座"], name="base"), board=board)
+    assert shown[0] == ["base", "scripted"]
+    assert shown[1] == ["底", ""]
+    assert shown[-1] == ["底座", "回应a"]
+    assert chat.history[-1].content == "回应a"
+
+
+def test_a_reply_that_fails_does_not_end_the_talk() -> None:
+    def fail(messages: Sequence[Message]) -> str:
+        if messages[-1].content == "a":
+            raise ModelError("the server cannot be reached")
+        return "好"
+
+    out, chat = talk(["a", "b"], ScriptedModel(fail))
+    assert out == "the server cannot be reached\n好\n"
+    assert [m.content for m in chat.history] == ["a", "b", "好"]
+
+
+def test_ctrl_c_cuts_the_reply_and_keeps_what_was_said() -> None:
+    class Interrupted:
+        name = "m"
+
+        def stream(self, messages: Sequence[Message], sampling: Sampling) -> Iterator[Chunk]:
+            yield Chunk("我在")
+            raise KeyboardInterrupt
+
+    out, chat = talk(["a"], Interrupted())  # type: ignore[arg-type]
+    assert out == "我在 …\n"
+    assert chat.history[-1].content == "我在"
+
+
+def test_what_is_kept_follows_retry_edit_and_clear(tmp_path: Path) -> None:
+    store = SessionStore(tmp_path / "s.db")
+    kept = KeptTalk(store, "me")
+    _, chat = talk(["a", "b", "/retry", "/edit c"], keeper=kept)
+    assert list(kept.messages()) == chat.history
+    assert [m.content for m in chat.history] == ["a", "回应a", "c", "回应c"]
+    chat.run(["clear"])
+    assert kept.messages() == ()
+    store.close()
+
+
+def test_a_folder_that_does_not_exist_is_made_and_one_that_cannot_be_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    out, _ = talk(["a", f"/save {tmp_path / 'file' / 't.json'}"], lang="en")
+    assert "not saved:" in out

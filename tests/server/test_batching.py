@@ -19,7 +19,7 @@ from hearmeglm.server.batching import BatchedModel
 from hearmeglm.types import Message
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from train.tiny import make_base  # noqa: E402
+from train.tiny import make_base
 
 TALKS = [[Message("user", "hello " * n + str(n))] for n in (1, 9, 3, 17, 5, 2, 30, 4)]
 

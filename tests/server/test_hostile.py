@@ -149,6 +149,7 @@ HEADERS: list[tuple[list[tuple[str, str]], set[int]]] = [
     ([("Content-Type", "application/json"), ("X-Session-Id", "x" * 200)], {400}),
     ([("Content-Type", "application/json"), ("X-Session-Id", "a b")], {400}),
     ([("Content-Type", "application/json"), ("X-Session-Id", "../../s")], {200}),
+    ([("Content-Type", "application/json"), ("X-Region", "ATLANTIS")], {400}),
     ([("Content-Type", "application/json"), ("Host", "evil.example")], {421}),
     ([("Content-Type", "application/json"), ("Host", "127.0.0.1.evil.example")], {421}),
     ([("Content-Type", "application/json"), ("Host", "")], {421, 400}),

@@ -123,6 +123,17 @@ class SessionStore:
             if state is not None:
                 db.execute("UPDATE sessions SET state = ? WHERE id = ?", (self._seal(json.dumps(state)), sid))
 
+    def trim(self, sid: str, keep: int) -> None:
+        """Forget all but the first `keep` messages of a talk, as thoroughly as `delete` does."""
+        with self._write() as db:
+            gone = db.execute(
+                "DELETE FROM messages WHERE session = ?1 AND id NOT IN"
+                " (SELECT id FROM messages WHERE session = ?1 ORDER BY id LIMIT ?2)",
+                (sid, keep),
+            ).rowcount
+        if gone:
+            self._wipe_log()
+
     def messages(self, sid: str) -> tuple[Message, ...]:
         """The talk so far; empty if there is none."""
         with self._lock:
@@ -191,6 +202,12 @@ class SessionStore:
         with self._lock:
             self._db.close()
 
+    def __enter__(self) -> SessionStore:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
     def _wipe_log(self) -> None:
         deadline = time.monotonic() + BUSY_MS / 1000
         with self._lock:
@@ -245,6 +262,34 @@ class SessionStore:
         except InvalidToken:
             raise UserError("a record does not decrypt with this key", where=str(self.path)) from None
         return plain.decode("utf-8")
+
+
+@dataclass(frozen=True)
+class KeptTalk:
+    """One talk of a store, for a program with a single user (the terminal)."""
+
+    store: SessionStore
+    name: str
+
+    @property
+    def id(self) -> str:
+        return session_id(self.name)
+
+    def messages(self) -> tuple[Message, ...]:
+        """The talk so far."""
+        return self.store.messages(self.id)
+
+    def state(self) -> Any:
+        """The guard state kept last, or None."""
+        return self.store.state(self.id)
+
+    def add(self, message: Message, state: Any = None) -> None:
+        """Keep one more message, and the guard's state if given."""
+        self.store.append(self.id, self.name, message, state=state)
+
+    def trim(self, keep: int) -> None:
+        """Forget all but the first `keep` messages."""
+        self.store.trim(self.id, keep)
 
 
 def _cipher(key: bytes | None) -> Any:

@@ -2,28 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
-from ..errors import UserError
+from ..errors import HearmeError, UserError
 from ..files import write_json, write_text
 from ..recipe import Sampling
 from ..types import Message
 from .model import ChatModel
 
 HELP = {
-    "zh": """clear 或 /clear  清空对话      stop 或 /stop   结束
-/retry           重新回答上一句      /edit 新的话    改写上一句再回答
-/system 文字     设定系统提示（空：去掉）    /save 文件      保存对话（.json 或 .txt）
-/region 代码     选择求助热线的地区（如 CN、HK、US）  /compare        与底座模型并排回答（再输一次关闭）
-行末加 \\ 可换行继续输入""",
-    "en": """clear or /clear  forget the talk     stop or /stop   end
-/retry           answer again        /edit TEXT      say it differently
-/system TEXT     set the system prompt (empty: none)   /save FILE      keep the talk (.json or .txt)
-/region CODE     whose hotlines to show (CN, HK, US …)  /compare        the base answers beside (again: off)
-end a line with \\ to go on in the next""",
+    "zh": """clear 或 /clear  清空对话                     stop 或 /stop   结束
+/retry           重新回答上一句               /edit [新的话]  改写上一句再回答
+/system 文字     设定系统提示（空：去掉）     /save 文件      保存对话（.json 或 .txt）
+/region 代码     求助热线的地区（CN、HK、US…）  /compare        与底座模型并排回答（再输一次关闭）
+行末加 \\ 换行继续输入；单独一行 \"\"\" 开始和结束多行；回答时按 Ctrl-C 打断""",
+    "en": """clear or /clear  forget the talk              stop or /stop   end
+/retry           answer again                 /edit [TEXT]    say it differently
+/system TEXT     set the system prompt (empty: none)   /save FILE   keep the talk (.json or .txt)
+/region CODE     whose hotlines to show (CN, HK, US …)   /compare   the base answers beside (again: off)
+end a line with \\ to go on in the next; \"\"\" alone on a line opens and closes several; Ctrl-C cuts a reply short""",
 }
+QUOTES = '"""'
+
+
+class Keeper(Protocol):
+    """Where a talk is kept (`sessions.KeptTalk`)."""
+
+    def add(self, message: Message) -> None: ...
+
+    def trim(self, keep: int) -> None:
+        """Forget all but the first `keep` messages."""
+        ...
 
 
 @dataclass
@@ -36,6 +49,11 @@ class TerminalChat:
         lang: language of the tool's own words (`zh`, `en`).
         open_base: makes the model to compare with, called when `/compare` is first used.
         set_region: called with a region code; returns what to tell the user.
+        notice: called before each reply; what it returns is shown first (the AI notice when its time has come).
+        paint: gives the tool's own words their look; plain by default.
+        board: shows two replies beside each other: given both names, a context that gives a function of both texts.
+            Without one they are printed one after the other.
+        keeper: keeps the talk; None: nothing is kept.
     """
 
     model: ChatModel
@@ -45,52 +63,63 @@ class TerminalChat:
     lang: str = "zh"
     open_base: Callable[[], ChatModel] | None = None
     set_region: Callable[[str], str] | None = None
+    notice: Callable[[], str] = lambda: ""
+    paint: Callable[[str], str] = lambda text: text
+    board: Callable[[Sequence[str]], AbstractContextManager[Callable[[Sequence[str]], object]]] | None = None
+    keeper: Keeper | None = None
     history: list[Message] = field(default_factory=list)
+    draft: str = ""
+    """What a line editor should offer as the beginning of the next line (after `/edit` alone)."""
+    _editing: bool = False
     _base: ChatModel | None = None
     _comparing: bool = False
     _drawn: int = 0
 
     def run(self, lines: Iterable[str], prompt: Callable[[], None] = lambda: None) -> None:
-        """Talk until `stop` or the end of `lines`. `prompt` is called before each line is awaited."""
-        waiting = ""
+        """Talk until `stop` or the end of `lines`. `prompt` is called before each message is awaited."""
+        waiting, quoted = "", False
         prompt()
         for line in lines:
             line = line.rstrip("\r\n")
-            if line.endswith("\\"):
-                waiting += line[:-1] + "\n"
+            if line.strip() == QUOTES:
+                quoted = not quoted
+                if quoted:
+                    continue
+                line = ""
+            elif quoted or line.endswith("\\"):
+                waiting += (line if quoted else line[:-1]) + "\n"
                 continue
             text, waiting = (waiting + line).strip(), ""
             if text.lower() in ("stop", "/stop", "/quit", "/exit"):
                 return
             if text:
-                self.say(text)
+                try:
+                    self.say(text)
+                except HearmeError as err:  # a talk outlives a reply that failed
+                    self._tell(str(err), str(err))
             prompt()
 
     def say(self, text: str) -> None:
         """Obey a command or answer a message."""
         word, _, rest = text.partition(" ")
         if text.lower() == "clear" or word == "/clear":
-            self.history.clear()
-            self._line("（已清空）", "(cleared)")
-        elif word.startswith("/"):
+            self._forget(0)
+            self._tell("（已清空）", "(cleared)")
+        elif word.startswith("/") and not self._editing:
             self._command(word, rest.strip())
+        elif self._editing:
+            self._editing, self.draft = False, ""
+            self._say_again(text)
         else:
-            self.history.append(Message("user", text))
+            self._add(Message("user", text))
             self._answer()
 
     def _command(self, word: str, rest: str) -> None:
         if word in ("/retry", "/edit"):
-            while self.history and self.history[-1].role == "assistant":
-                self.history.pop()
-            if not self.history:
-                self._line("还没有可以重答的话。", "There is nothing to answer again yet.")
-                return
-            if word == "/edit" and rest:
-                self.history[-1] = Message("user", rest)
-            self._answer(redraw=word == "/retry")
+            self._again(word, rest)
         elif word == "/system":
             self.system = rest
-            self._line(
+            self._tell(
                 "系统提示已设定。" if rest else "系统提示已去掉。",
                 "System prompt set." if rest else "System prompt removed.",
             )
@@ -98,32 +127,83 @@ class TerminalChat:
             self._save(rest)
         elif word == "/region" and self.set_region:
             try:
-                self.write(self.set_region(rest) + "\n")
+                told = self.set_region(rest)
             except UserError as err:
-                self.write(f"{err}\n")
+                told = str(err)
+            self._tell(told, told)
         elif word == "/compare" and self.open_base:
             self._base = self._base or self.open_base()
             self._comparing = not self._comparing
-            self._line(
+            self._tell(
                 "并排回答：开" if self._comparing else "并排回答：关",
                 "compare: on" if self._comparing else "compare: off",
             )
+        elif word == "/compare":
+            self._tell("这个模型没有可比较的底座。", "This model has no base to compare with.")
         else:
-            self.write(HELP[self.lang] + "\n")
+            self._tell(HELP["zh"], HELP["en"])
+
+    def _again(self, word: str, rest: str) -> None:
+        asked = self._asked()
+        if asked is None:
+            self._tell("还没有可以重答的话。", "There is nothing to answer again yet.")
+        elif word == "/edit" and not rest:
+            self._editing, self.draft = True, asked.content
+            self._tell(f"请改写：{asked.content}", f"say instead of: {asked.content}")
+        elif word == "/edit":
+            self._say_again(rest)
+        else:
+            self._say_again(asked.content, redraw=True)
+
+    def _asked(self) -> Message | None:
+        return next((m for m in reversed(self.history) if m.role == "user"), None)
+
+    def _say_again(self, text: str, redraw: bool = False) -> None:
+        """Take the last exchange back and answer `text` instead."""
+        at = max(i for i, m in enumerate(self.history) if m.role == "user")
+        self._forget(at)
+        self._add(Message("user", text))
+        self._answer(redraw)
 
     def _answer(self, redraw: bool = False) -> None:
+        told = self.notice()
+        if told:
+            self._tell(told, told)
         self._drawn = self._drawn + 1 if redraw else 0
         sampling = replace_seed(self.sampling, self.sampling.seed + self._drawn)
         messages = ([Message("system", self.system)] if self.system else []) + self.history
         if self._comparing and self._base:
-            self.write(f"[{self._base.name}] ")
-            self._stream(self._base, messages, sampling)
-            self.write(f"[{self.model.name}] ")
-        reply = self._stream(self.model, messages, sampling)
-        self.history.append(Message("assistant", reply))
+            reply = self._compare([self._base, self.model], messages, sampling)
+        else:
+            reply = self._stream(self.model, messages, sampling, self.write)
+            self.write("\n")
+        if reply:
+            self._add(Message("assistant", reply))
 
-    def _stream(self, model: ChatModel, messages: list[Message], sampling: Sampling) -> str:
-        """Print the reply as it comes; Ctrl-C ends it and keeps what was said."""
+    def _compare(self, models: Sequence[ChatModel], messages: list[Message], sampling: Sampling) -> str:
+        """Both replies, side by side where a board can show it; returns the last model's."""
+        if self.board is None:
+            reply = ""
+            for model in models:
+                self.write(self.paint(f"[{model.name}] "))
+                reply = self._stream(model, messages, sampling, self.write)
+                self.write("\n")
+            return reply
+        texts = ["" for _ in models]
+        with self.board([m.name for m in models]) as show:
+            for i, model in enumerate(models):
+
+                def add(piece: str, i: int = i) -> None:
+                    texts[i] += piece
+                    show(texts)
+
+                texts[i] = self._stream(model, messages, sampling, add)
+        return texts[-1]
+
+    def _stream(
+        self, model: ChatModel, messages: list[Message], sampling: Sampling, show: Callable[[str], object]
+    ) -> str:
+        """Show the reply as it comes; Ctrl-C ends it and keeps what was said."""
         pieces: list[str] = []
         stream = model.stream(messages, sampling)
         try:
@@ -131,36 +211,46 @@ class TerminalChat:
                 text = chunk.text if pieces else chunk.text.lstrip()
                 if text:
                     pieces.append(text)
-                    self.write(text)
+                    show(text)
         except KeyboardInterrupt:
-            self.write(" …")
+            show(" …")
         finally:
             close = getattr(stream, "close", None)
             if close:
                 close()
-        self.write("\n")
         return "".join(pieces).strip()
+
+    def _add(self, message: Message) -> None:
+        self.history.append(message)
+        if self.keeper:
+            self.keeper.add(message)
+
+    def _forget(self, keep: int) -> None:
+        del self.history[keep:]
+        if self.keeper:
+            self.keeper.trim(keep)
 
     def _save(self, name: str) -> None:
         if not name:
-            self._line("用法：/save 文件名", "usage: /save FILE")
+            self._tell("用法：/save 文件名", "usage: /save FILE")
             return
         path = Path(name).expanduser()
-        if path.suffix == ".json":
-            write_json(
-                path, {"model": self.model.name, "system": self.system, "messages": [m.to_json() for m in self.history]}
-            )
-        else:
-            who = (
-                {"user": "来访者", "assistant": "心理咨询师"}
-                if self.lang == "zh"
-                else {"user": "Client", "assistant": "Counsellor"}
-            )
-            write_text(path, "".join(f"{who[m.role]}：{m.content}\n\n" for m in self.history))
-        self._line(f"已保存到 {path}", f"saved to {path}")
+        who = {"user": "来访者", "assistant": "心理咨询师"}
+        if self.lang == "en":
+            who = {"user": "Client", "assistant": "Counsellor"}
+        try:
+            if path.suffix == ".json":
+                talk = [m.to_json() for m in self.history]
+                write_json(path, {"model": self.model.name, "system": self.system, "messages": talk})
+            else:
+                write_text(path, "".join(f"{who[m.role]}：{m.content}\n\n" for m in self.history))
+        except OSError as err:
+            self._tell(f"没有保存：{err.strerror}（{path}）", f"not saved: {err.strerror} ({path})")
+            return
+        self._tell(f"已保存到 {path}", f"saved to {path}")
 
-    def _line(self, zh: str, en: str) -> None:
-        self.write((zh if self.lang == "zh" else en) + "\n")
+    def _tell(self, zh: str, en: str) -> None:
+        self.write(self.paint(zh if self.lang == "zh" else en) + "\n")
 
 
 def replace_seed(sampling: Sampling, seed: int) -> Sampling:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import re
 import secrets
 import time
 from collections.abc import AsyncGenerator, AsyncIterator
@@ -22,10 +21,15 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp
 
 from .. import __version__
+from ..chat.guarded import GuardEvent
 from ..chat.model import ChatModel, Chunk
 from ..chat.sessions import SessionStore
 from ..errors import Busy, HearmeError
 from ..recipe import Sampling
+from ..safety.guard import guard
+from ..safety.hotlines import regions
+from ..safety.incidents import IncidentLog
+from ..safety.policy import Policy
 from .auth import KeyFile
 from .errors import ApiError, from_exception
 from .gate import Gate, log, place_of
@@ -33,9 +37,10 @@ from .limits import FairQueue, Limits, RateLimiter
 from .metrics import CONTENT_TYPE, Metrics, server_metrics
 from .replies import ClientLeft, EventStream, pieces, unless_gone
 from .schema import ChatRequest, Completion, ErrorAnswer, Health, ModelCard, ModelList
-from .talks import OpenGuard, Talk, Talks
+from .talks import Talk, Talks
 
-SESSION_NAME = re.compile(r"[\x21-\x7e]{1,128}")
+SESSION_NAME = r"^[\x21-\x7e]{1,128}$"
+REGION = f"^({'|'.join(regions())})$"
 PURGE_S = 3600.0
 """How often talks older than the retention are deleted, in seconds."""
 _ERRORS: dict[int | str, dict[str, Any]] = {
@@ -62,7 +67,8 @@ class Serving:
 
     Attributes:
         model: answers; called from several threads at once.
-        open_guard: makes a talk's guarded model; None: no guard.
+        policy: the guard's region, notices and incident log; None: no guard.
+        notices: False where the front end shows the policy's notices itself.
         keys: who may use it; None: anybody who can reach it.
         store: the session store; None: nothing is kept.
         origins: web origins that may call from a browser (CORS); none by default.
@@ -71,10 +77,11 @@ class Serving:
     """
 
     model: ChatModel
-    open_guard: OpenGuard | None
+    policy: Policy | None
     limits: Limits = field(default_factory=Limits)
     keys: KeyFile | None = None
     store: SessionStore | None = None
+    notices: bool = True
     origins: tuple[str, ...] = ()
     hosts: tuple[str, ...] = ()
     defaults: Sampling = field(default_factory=lambda: Sampling(temperature=0.7, top_p=0.9))  # type: ignore[call-arg]
@@ -108,10 +115,11 @@ def build_app(serving: Serving) -> ASGIApp:
         redirect_slashes=False,
         responses=_ERRORS,
         dependencies=[Depends(HTTPBearer(auto_error=False))]
-        if serving.keys
+        if serving.keys is not None
         else None,  # for the description; Gate checks
     )
     _add_errors(api)
+    _describe(api, serving.model.name)
     _add_pages(api, serving, queue, metrics)
     _add_chat(api, serving, queue, metrics, pool)
     app: ASGIApp = Gate(api, serving.limits, metrics, keys=serving.keys, hosts=serving.hosts)
@@ -150,7 +158,7 @@ def _add_pages(api: FastAPI, serving: Serving, queue: FairQueue, metrics: Metric
         return Health(
             status="ok" if ok else "failing",
             model=card.id,
-            guard=serving.open_guard is not None,
+            guard="off" if serving.policy is None else "closed" if guard().broken else "on",
             running=queue.running,
             waiting=queue.waiting,
         )
@@ -163,10 +171,18 @@ def _add_pages(api: FastAPI, serving: Serving, queue: FairQueue, metrics: Metric
 
 def _add_chat(api: FastAPI, serving: Serving, queue: FairQueue, metrics: Metrics, pool: ThreadPoolExecutor) -> None:
     limits = serving.limits
-    rate = RateLimiter(limits.per_minute if serving.keys else 0, limits.burst)
-    talks = Talks(
-        serving.model, serving.open_guard, serving.store, lambda level: metrics.add("hearme_guard_total", level=level)
-    )
+    rate = RateLimiter(limits.per_minute if serving.keys is not None else 0, limits.burst)
+
+    incidents = IncidentLog.of(serving.policy) if serving.policy else IncidentLog()
+
+    def seen(event: GuardEvent) -> None:
+        metrics.add("hearme_guard_total", level=event.assessment.level, reply=event.intervened or "model")
+        try:
+            incidents.record(event.turn)
+        except OSError as err:  # a full disk must not keep the reply from somebody in danger
+            log.error("the incident log cannot be written: %s", place_of(err))
+
+    talks = Talks(serving.model, serving.policy, serving.store, seen, serving.notices)
 
     def admit(owner: str) -> Any:
         for reason, enter in (("rate", rate.take), ("queue", queue.enter)):
@@ -183,17 +199,17 @@ def _add_chat(api: FastAPI, serving: Serving, queue: FairQueue, metrics: Metrics
         responses={200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}},
     )
     async def chat(
-        body: ChatRequest, request: Request, x_session_id: Annotated[str | None, Header(max_length=128)] = None
+        body: ChatRequest,
+        request: Request,
+        x_session_id: Annotated[str | None, Header(pattern=SESSION_NAME)] = None,
+        x_region: Annotated[str | None, Header(pattern=REGION, description="Whose hotlines to show.")] = None,
     ) -> Any:
         """Answer a talk, whole or as server-sent events (`stream`). Closing the connection ends the reply."""
         if body.model != serving.model.name:
             raise _no_model()
-        if x_session_id is not None and not SESSION_NAME.fullmatch(x_session_id):
-            raise ApiError(400, "X-Session-Id has 1 to 128 visible ASCII characters", "invalid_header")
         owner = request.scope.get("hearme.owner", "")
-        talk = Talk(
-            owner, x_session_id or body.user or None, body.talk(limits), body.sampling(serving.defaults, limits)
-        )
+        session = x_session_id or body.user or None
+        talk = Talk(owner, session, x_region, body.talk(limits), body.sampling(serving.defaults, limits))
         try:
             place = admit(owner)
         except Busy as err:
@@ -315,6 +331,23 @@ def _add_errors(api: FastAPI) -> None:
     @api.exception_handler(ApiError)
     async def ours(_: Request, err: ApiError) -> JSONResponse:
         return answer(err)
+
+
+def _describe(api: FastAPI, model: str) -> None:
+    """Name the served model, and take out FastAPI's own 422: here a malformed request is a 400 in OpenAI's shape."""
+    made = api.openapi
+
+    def openapi() -> dict[str, Any]:
+        tree = made()
+        for path in tree["paths"].values():
+            for operation in path.values():
+                operation["responses"].pop("422", None)
+        for name in ("HTTPValidationError", "ValidationError"):
+            tree["components"]["schemas"].pop(name, None)
+        tree["components"]["schemas"]["ChatRequest"]["properties"]["model"]["enum"] = [model]
+        return tree
+
+    api.openapi = openapi  # type: ignore[method-assign]
 
 
 def _no_model() -> ApiError:

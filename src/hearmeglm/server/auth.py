@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import ipaddress
 import os
 import secrets
 import time
@@ -112,16 +111,6 @@ class KeyFile:
         except (KeyError, TypeError):
             raise DataError("expected a file of API keys, found something else", where=str(self.path)) from None
         self._keys, self._seen = {k.name: k for k in keys}, changed
-
-
-def is_loopback(host: str) -> bool:
-    """True if `host` (an address or a name) can only be reached from this machine."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return False
 
 
 def _digest(key: str) -> str:

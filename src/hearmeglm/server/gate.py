@@ -98,7 +98,7 @@ class Gate:
                 self._metrics.add("hearme_refused_total", reason="key")
                 raise ApiError(401, "expected a valid key: Authorization: Bearer hm-…", "invalid_api_key")
             scope["hearme.owner"] = owner
-        if scope["method"] in ("POST", "PUT", "PATCH"):
+        if scope["method"] == "POST" and scope["path"] == ROUTES[0]:
             kind = headers.get(b"content-type", [b""])[0].partition(b";")[0].strip().lower()
             if kind != b"application/json":  # also keeps other sites' plain HTML forms out
                 raise ApiError(415, "the body must be application/json", "unsupported_media_type")

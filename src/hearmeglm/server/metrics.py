@@ -82,7 +82,10 @@ def server_metrics() -> Metrics:
     metrics.counter("hearme_tokens_total", "Tokens sent to clients.")
     metrics.counter("hearme_cancelled_total", "Replies given up because the client left.")
     metrics.counter("hearme_refused_total", "Requests refused, by reason (rate, queue, length, key).")
-    metrics.counter("hearme_guard_total", "Client messages by the level that the guard gave their talk.")
+    metrics.counter(
+        "hearme_guard_total",
+        "Replies by the level of their talk and by what the client saw (model, or what the guard put in).",
+    )
     metrics.histogram("hearme_first_token_seconds", "From the request to the first piece of the reply.")
     metrics.histogram("hearme_reply_seconds", "From the request to the end of the reply.")
     return metrics

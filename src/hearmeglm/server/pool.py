@@ -2,18 +2,54 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator, Sequence
 from threading import Lock
 
 from ..chat.model import ChatModel, Chunk
-from ..chat.remote_model import Refused
+from ..chat.remote_model import Refused, RemoteModel
 from ..errors import ModelError
 from ..recipe import Sampling
 from ..types import Message
 
+KEY = "HEARME_BACKEND_KEY"
+"""Environment variable with the backends' key."""
 REST_S = 10.0
 """How long a backend that failed is left alone."""
+
+
+def open_backends(urls: Sequence[str]) -> PoolModel:
+    """Backends by address (`http://host:port/v1`, or `…/v1#model` where one serves several models).
+
+    Their key, if they want one, is in the environment variable `HEARME_BACKEND_KEY`.
+
+    Raises:
+        ModelError: one cannot be reached and does not say its model in the address, or they serve different models.
+    """
+    parts = [url.partition("#") for url in urls]
+    names = [name or _served(url.rstrip("/")) for url, _, name in parts]
+    if len(set(names)) > 1:
+        raise ModelError(
+            f"expected backends that serve the same model, found {', '.join(sorted(set(names)))}",
+            hint="name it: --backend http://host:port/v1#model",
+        )
+    return PoolModel([RemoteModel(url, name, KEY) for (url, _, _), name in zip(parts, names, strict=True)])
+
+
+def _served(url: str) -> str:
+    import httpx
+
+    key = os.environ.get(KEY)
+    try:
+        found = httpx.get(f"{url}/models", headers={"Authorization": f"Bearer {key}"} if key else {}, timeout=10)
+        return str(found.raise_for_status().json()["data"][0]["id"])
+    except (httpx.HTTPError, ValueError, KeyError, IndexError, TypeError) as err:
+        raise ModelError(
+            f"expected an OpenAI-compatible server, found {str(err).splitlines()[0] or type(err).__name__}",
+            where=url,
+            hint="check the address (it ends in /v1) and HEARME_BACKEND_KEY",
+        ) from None
 
 
 class PoolModel:

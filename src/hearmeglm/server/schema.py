@@ -17,6 +17,7 @@ from .errors import ApiError
 from .limits import Limits
 
 Text = Annotated[str, Field(json_schema_extra={"pattern": r"^[^\x00]*$"})]
+Stop = Annotated[str, Field(min_length=1, max_length=64)]
 
 
 class TextPart(BaseModel):
@@ -71,20 +72,13 @@ class ChatRequest(BaseModel):
     top_k: int | None = Field(None, ge=0, le=1_000_000)
     repetition_penalty: float | None = Field(None, gt=0, le=10, allow_inf_nan=False)
     seed: int | None = Field(None, ge=0, lt=2**32)
-    stop: str | Annotated[list[str], Field(max_length=4)] | None = None
+    stop: Stop | Annotated[list[Stop], Field(max_length=4)] | None = None
     user: str | None = Field(None, max_length=256, description="Names the session if X-Session-Id does not.")
     n: Literal[1] | None = None
     presence_penalty: float | None = Field(None, ge=0, le=0, description="Not offered; only 0 is taken.")
     frequency_penalty: float | None = Field(None, ge=0, le=0, description="Not offered; only 0 is taken.")
     logprobs: Literal[False] | None = None
     tools: Annotated[list[Any], Field(max_length=0)] | None = Field(None, description="Not offered.")
-
-    @field_validator("stop")
-    @classmethod
-    def _stops(cls, stop: str | list[str] | None) -> str | list[str] | None:
-        if any(not s or len(s) > 64 for s in ([stop] if isinstance(stop, str) else stop or ())):
-            raise ValueError("stop texts have 1 to 64 characters")
-        return stop
 
     @model_validator(mode="after")
     def _ends_with_the_client(self) -> ChatRequest:
@@ -198,10 +192,10 @@ class ModelList(BaseModel):
 
 
 class Health(BaseModel):
-    """`status` is "ok", or "draining" while the server shuts down, or "failing" when the backend cannot answer."""
+    """`status` is "failing" when no backend answers; `guard` is "closed" when it cannot work and only its written replies are given."""
 
-    status: Literal["ok", "draining", "failing"]
+    status: Literal["ok", "failing"]
     model: str
-    guard: bool
+    guard: Literal["on", "off", "closed"]
     running: int
     waiting: int

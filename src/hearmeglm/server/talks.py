@@ -1,5 +1,8 @@
 """Which guard state and which kept talk belong to a request.
 
+Notices of the policy (an AI is speaking, take a break …) come as the first piece of a reply, and are taken out again where a client
+sends them back in its history. Timers need a session; without one only the start of a talk is known.
+
 With a session (header `X-Session-Id`, else the field `user`) the guard's state of that session goes on, whatever history the
 client sends; without one the client's own messages in the request are all there is, and all of them are assessed.
 Two API keys never share a session, even under the same name.
@@ -7,40 +10,41 @@ Two API keys never share a session, even under the same name.
 
 from __future__ import annotations
 
+import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from threading import Lock
-from typing import Any, Protocol
+from typing import Any
 
+from ..chat.guarded import GuardedModel, GuardEvent
 from ..chat.model import ChatModel, Chunk
+from ..chat.notices import Clock, without_notices
 from ..chat.sessions import SessionStore, session_id
 from ..recipe import Sampling
+from ..safety.guard import Session, guard
 from ..safety.lexicon import LEVELS
+from ..safety.policy import Policy
+from ..safety.replies import language_of
 from ..types import Message
 
 REMEMBERED = 10_000
 """Guard states kept in memory; beyond, the longest untouched is forgotten (with a session store: read again from there)."""
 
 
-class Guarded(ChatModel, Protocol):
-    """A ChatModel with the guard around it, for one talk."""
-
-    def state(self) -> dict[str, Any]:
-        """What the guard remembers of the talk, without the client's words."""
-        ...
-
-
-OpenGuard = Callable[[dict[str, Any] | None], Guarded]
-"""Makes the guarded model of one talk from its kept state (None: a new talk)."""
-
-
 @dataclass(frozen=True, slots=True)
 class Talk:
-    """One request's talk."""
+    """One request's talk.
+
+    Attributes:
+        owner: name of the API key; empty without keys.
+        session: the session's name, if the request has one.
+        region: whose hotlines to show; None: the server's.
+    """
 
     owner: str
     session: str | None
+    region: str | None
     messages: Sequence[Message]
     sampling: Sampling
 
@@ -49,39 +53,64 @@ class Talks:
     """Answers talks, each with its own guard.
 
     Args:
-        open_guard: None only where the guard was switched off.
-        model: answers when there is no guard.
+        model: answers.
+        policy: region, notices and their times; None: no guard and no notices (research on this machine only).
+        notices: False where the front end shows them itself.
         store: keeps the talks that have a session; None: nothing is kept.
-        on_level: told the guard's level of a talk after each message of a client.
+        on_event: told what the guard did with each reply; holds no text.
     """
 
     def __init__(
         self,
         model: ChatModel,
-        open_guard: OpenGuard | None,
+        policy: Policy | None,
         store: SessionStore | None = None,
-        on_level: Callable[[str], object] = lambda _: None,
+        on_event: Callable[[GuardEvent], None] | None = None,
+        notices: bool = True,
     ) -> None:
-        self._model, self._open_guard, self._store, self._on_level = model, open_guard, store, on_level
+        self._model, self._policy, self._store, self._on_event = model, policy, store, on_event
+        self._notices = notices
         self._states: OrderedDict[str, dict[str, Any]] = OrderedDict()
         self._lock = Lock()
 
     def reply(self, talk: Talk) -> Iterator[Chunk]:
         """Answer; the client's message and the guard's state are kept before the first piece, the reply before the last."""
+        if self._policy is None:
+            return self._kept(talk, None, self._model.stream(talk.messages, talk.sampling), "")
+        policy = self._policy.model_copy(update={"region": talk.region or self._policy.region})
         sid = session_id(talk.session, talk.owner) if talk.session else None
-        guarded = self._open_guard(self._state(sid)) if self._open_guard else None
-        stream = (guarded or self._model).stream(talk.messages, talk.sampling)
+        saved = self._state(sid) or {}
+        memory = _Memory(guard().session(saved or None), Clock.from_json(saved.get("clock"))) if sid else None
+        told = self._told(policy, talk, memory.clock if memory else None)
+        history = [
+            Message(m.role, without_notices(m.content, policy)) if m.role == "assistant" else m for m in talk.messages
+        ]
+        guarded = GuardedModel(self._model, policy.region, memory.session if memory else None, self._on_event)
+        return self._kept(talk, memory, guarded.stream(history, talk.sampling), told)
+
+    def _told(self, policy: Policy, talk: Talk, clock: Clock | None) -> str:
+        if not self._notices:
+            return ""
+        text = talk.messages[-1].content
+        if clock is None and any(m.role == "assistant" for m in talk.messages):
+            now = time.time()
+            clock = Clock(started=now - 1, noticed=now, rested=now, seen=now)  # somewhere in a talk
+        return "\n\n".join((clock or Clock()).due(policy, text, language_of(text)))
+
+    def _kept(self, talk: Talk, memory: _Memory | None, stream: Iterator[Chunk], told: str) -> Iterator[Chunk]:
         said: list[str] = []
-        kept = False
+        asked = False
         try:
             for chunk in stream:
-                if not kept:
-                    kept = True
-                    state = self._remember(sid, guarded)
-                    self._keep(sid, talk, talk.messages[-1], state)
+                if not asked:
+                    asked = True
+                    self._keep(talk, talk.messages[-1], self._remember(talk, memory))
+                    if told:
+                        said.append(f"{told}\n\n")
+                        yield Chunk(said[0], 0)
                 said.append(chunk.text)
                 if chunk.finish_reason:
-                    self._keep(sid, talk, Message("assistant", "".join(said)), None)
+                    self._keep(talk, Message("assistant", "".join(said)), None)
                     said.clear()
                 yield chunk
         finally:
@@ -89,7 +118,7 @@ class Talks:
             if close:
                 close()
             if said:  # the client left in the middle: what it has seen
-                self._keep(sid, talk, Message("assistant", "".join(said)), None)
+                self._keep(talk, Message("assistant", "".join(said)), None)
 
     def _state(self, sid: str | None) -> dict[str, Any] | None:
         if sid is None:
@@ -101,22 +130,31 @@ class Talks:
         state: dict[str, Any] | None = self._store.state(sid) if self._store else None
         return state
 
-    def _remember(self, sid: str | None, guarded: Guarded | None) -> dict[str, Any] | None:
-        if guarded is None:
+    def _remember(self, talk: Talk, memory: _Memory | None) -> dict[str, Any] | None:
+        if memory is None or talk.session is None:
             return None
-        state = guarded.state()
-        self._on_level(str(state["worst"]["level"]))
-        if sid is not None:
-            with self._lock:
-                state = self._states[sid] = _worse(self._states.get(sid), state)
-                self._states.move_to_end(sid)
-                while len(self._states) > REMEMBERED:
-                    self._states.popitem(last=False)
+        sid = session_id(talk.session, talk.owner)
+        with self._lock:
+            state = self._states[sid] = _worse(self._states.get(sid), memory.to_json())
+            self._states.move_to_end(sid)
+            while len(self._states) > REMEMBERED:
+                self._states.popitem(last=False)
         return state
 
-    def _keep(self, sid: str | None, talk: Talk, message: Message, state: Any) -> None:
-        if sid is not None and talk.session and self._store is not None:
-            self._store.append(sid, talk.session, message, state=state)
+    def _keep(self, talk: Talk, message: Message, state: Any) -> None:
+        if talk.session and self._store is not None:
+            self._store.append(session_id(talk.session, talk.owner), talk.session, message, state=state)
+
+
+@dataclass
+class _Memory:
+    """What goes on from request to request of one session; no words of the client."""
+
+    session: Session
+    clock: Clock
+
+    def to_json(self) -> dict[str, Any]:
+        return {**self.session.to_json(), "clock": self.clock.to_json()}
 
 
 def _worse(old: dict[str, Any] | None, new: dict[str, Any]) -> dict[str, Any]:

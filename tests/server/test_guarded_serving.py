@@ -1,0 +1,164 @@
+"""The guard, its notices and its memory behind the API."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from live import live
+
+from hearmeglm.chat.notices import PAUSE_S, Clock, Consent, without_notices
+from hearmeglm.chat.scripted_model import ScriptedModel
+from hearmeglm.chat.sessions import SessionStore, session_id
+from hearmeglm.errors import UserError
+from hearmeglm.safety.guard import Guard
+from hearmeglm.safety.policy import CHECKLIST, Policy, notice
+from hearmeglm.server.app import Serving
+from hearmeglm.server.auth import KeyFile
+from hearmeglm.server.opening import Opening
+
+DANGER = "我今晚就想自杀，药已经准备好了"
+QUIET = Policy(notice_at_start=False)  # type: ignore[call-arg]
+MODEL = ScriptedModel(["听起来你今天过得不容易。"], name="m")
+
+
+def say(url: str, *texts: str, key: str = "", **headers: str) -> str:
+    """Ask with the texts as the client's turns; returns the reply."""
+    messages: list[dict[str, str]] = []
+    for text in texts:
+        messages += [{"role": "user", "content": text}, {"role": "assistant", "content": "嗯。"}]
+    head = {k.replace("_", "-"): v for k, v in headers.items()} | ({"Authorization": f"Bearer {key}"} if key else {})
+    answer = httpx.post(f"{url}/v1/chat/completions", json={"model": "m", "messages": messages[:-1]}, headers=head)
+    assert answer.status_code == 200, answer.text
+    return str(answer.json()["choices"][0]["message"]["content"])
+
+
+def test_danger_gets_the_written_reply_with_the_numbers_of_the_region() -> None:
+    with live(Serving(MODEL, QUIET)) as url:
+        assert "12356" in say(url, DANGER)
+        assert "1925" in say(url, DANGER, X_Region="TW")
+        assert say(url, "今天有点累") == "听起来你今天过得不容易。"
+        assert 'hearme_guard_total{level="imminent",reply="written"} 2' in httpx.get(f"{url}/metrics").text
+
+
+def test_without_a_session_the_whole_history_is_assessed() -> None:
+    with live(Serving(MODEL, QUIET)) as url:
+        assert "12356" in say(url, DANGER, "没事了，聊点别的吧")
+        assert "12356" not in say(url, "今天有点累", "没事了，聊点别的吧")
+
+
+def test_a_session_remembers_danger_across_requests_and_restarts_and_others_do_not(tmp_path: Path) -> None:
+    path = tmp_path / "s.db"
+    with live(Serving(MODEL, QUIET, store=SessionStore(path))) as url:
+        say(url, DANGER, X_Session_Id="a")
+        assert "12356" in say(url, "聊点别的吧", X_Session_Id="a")
+        assert "12356" not in say(url, "聊点别的吧", X_Session_Id="b")
+    with live(Serving(MODEL, QUIET, store=SessionStore(path))) as url:
+        assert "12356" in say(url, "又来了", X_Session_Id="a")
+        assert "12356" not in say(url, "又来了", X_Session_Id="b")
+    with SessionStore(path) as store:
+        kept = [m.content for m in store.messages(session_id("a"))]
+        assert kept[::2] == [DANGER, "聊点别的吧", "又来了"]
+        assert DANGER not in json.dumps(store.state(session_id("a")), ensure_ascii=False)
+
+
+def test_two_keys_never_share_a_session(tmp_path: Path) -> None:
+    keys = KeyFile(tmp_path / "keys.json")
+    one, two = keys.create("one"), keys.create("two")
+    with live(Serving(MODEL, QUIET, keys=keys)) as url:
+        say(url, DANGER, key=one, X_Session_Id="same")
+        assert "12356" in say(url, "你好呀", key=one, X_Session_Id="same")
+        assert "12356" not in say(url, "你好呀", key=two, X_Session_Id="same")
+
+
+def test_the_ai_notice_opens_a_talk_and_does_not_reach_the_model() -> None:
+    seen: list[str] = []
+
+    def listen(messages: Any) -> str:
+        seen.extend(m.content for m in messages)
+        return "好。"
+
+    start = notice("start", "CN", "zh")
+    with live(Serving(ScriptedModel(listen, name="m"), Policy())) as url:  # type: ignore[call-arg]
+        first = say(url, "你好")
+        assert first == f"{start}\n\n好。"
+        talk = [
+            {"role": "user", "content": "你好"},
+            {"role": "assistant", "content": first},
+            {"role": "user", "content": "在吗"},
+        ]
+        answer = httpx.post(f"{url}/v1/chat/completions", json={"model": "m", "messages": talk}).json()
+        assert answer["choices"][0]["message"]["content"] == "好。"
+    assert seen == ["你好", "你好", "好。", "在吗"]
+    with live(Serving(MODEL, Policy(), notices=False)) as url:  # type: ignore[call-arg]
+        assert "AI" not in say(url, "你好")
+
+
+def test_the_clock_of_a_talk() -> None:
+    policy, clock = Policy(notice_every_minutes=30, break_every_minutes=60), Clock()  # type: ignore[call-arg]
+    start, timer, rest = (notice(k, "CN", "zh") for k in ("start", "timer", "break"))
+    minutes = {0: [start], 1: [], 29: [], 31: [timer], 50: [], 62: [timer, rest], 63: []}
+    for at, due in minutes.items():
+        assert clock.due(policy, "嗯", "zh", now=1e9 + 60 * at) == due, at
+    clock = Clock.from_json(clock.to_json())
+    assert clock.due(policy, "嗯", "zh", now=1e9 + 60 * 63 + PAUSE_S + 1) == [start]
+    assert clock.due(policy, "只有你懂我", "zh", now=1e9 + 60 * 63 + PAUSE_S + 2) == [notice("dependence", "CN", "zh")]
+    assert without_notices(f"{start}\n\n{rest}\n\n好", policy) == "好"
+
+
+def test_consent_is_kept_for_exactly_this_text(tmp_path: Path) -> None:
+    consent = Consent(tmp_path / "consent.json")
+    assert not consent.given("文")
+    consent.give("文")
+    assert Consent(tmp_path / "consent.json").given("文")
+    assert not consent.given("文，改了")
+
+
+def test_a_damaged_guard_is_closed_and_the_server_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    broken = Guard.load(tmp_path)
+    for module in ("hearmeglm.chat.guarded", "hearmeglm.server.app", "hearmeglm.server.talks"):
+        monkeypatch.setattr(f"{module}.guard", lambda: broken)
+    with live(Serving(MODEL, QUIET)) as url:
+        assert httpx.get(f"{url}/health").json()["guard"] == "closed"
+        assert "不容易" not in say(url, "今天有点累")
+        assert "不容易" not in say(url, "今天有点累", X_Session_Id="a")
+
+
+def test_an_incident_is_logged_without_text_and_a_full_disk_does_not_keep_the_reply(tmp_path: Path) -> None:
+    log = tmp_path / "incidents.jsonl"
+    policy = QUIET.model_copy(update={"incident_log": str(log)})
+    with live(Serving(MODEL, policy)) as url:
+        say(url, "今天有点累")
+        say(url, DANGER)
+        rows = [json.loads(line) for line in log.read_text().splitlines()]
+        assert [(r["kind"], r["level"]) for r in rows] == [("suicide", "imminent")]
+        assert "自杀" not in log.read_text()
+        log.unlink()
+        log.mkdir()
+        assert "12356" in say(url, DANGER)
+
+
+def test_it_is_not_opened_to_others_before_everything_is_signed(tmp_path: Path) -> None:
+    assert not Opening("127.0.0.1").to_others
+    for opening in (Opening("0.0.0.0"), Opening("::"), Opening("192.0.2.1"), Opening("127.0.0.1", behind_proxy=True)):
+        assert opening.to_others
+        with pytest.raises(UserError, match="expected a policy file, found none"):
+            opening.policy(None)
+    file = tmp_path / "policy.yaml"
+    file.write_text("responsible: {name: 王医生}\n", encoding="utf-8")
+    with pytest.raises(UserError, match=r"missing: responsible.contact; checklist.clinical_review"):
+        Opening("0.0.0.0").policy(file)
+    signed = "\n".join(f"  {item}: {{by: 王医生, date: 2026-11-01}}" for item in CHECKLIST)
+    file.write_text(
+        f"responsible: {{name: 王医生, contact: '+86 10 0000 0000'}}\nchecklist:\n{signed}\n", encoding="utf-8"
+    )
+    assert Opening("0.0.0.0").policy(file).responsible.name == "王医生"
+    with pytest.raises(UserError, match="on this machine only"):
+        Opening("0.0.0.0", guard=False).policy(file)
+    with pytest.raises(UserError, match="store_sessions: false"):
+        Opening("0.0.0.0", sessions=True).policy(file)
+    assert Opening("0.0.0.0", backends=("http://gpu.example/v1",)).policy(file).remote_model
+    assert not Opening("127.0.0.1", backends=("http://127.0.0.1:1/v1",)).policy(None).remote_model

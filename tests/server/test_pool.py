@@ -1,0 +1,95 @@
+"""Several backends as one model, and `hearme serve` behind `hearme serve`."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Sequence
+
+import pytest
+from live import live
+
+from hearmeglm.chat.model import Chunk, complete
+from hearmeglm.chat.remote_model import Refused, RemoteModel
+from hearmeglm.chat.scripted_model import ScriptedModel
+from hearmeglm.errors import ModelError
+from hearmeglm.recipe import Sampling
+from hearmeglm.server.app import Serving
+from hearmeglm.server.pool import PoolModel
+from hearmeglm.types import Message
+
+TALK = [Message("user", "你好")]
+SAMPLING = Sampling()  # type: ignore[call-arg]
+
+
+class Failing:
+    """Fails after some pieces."""
+
+    name = "m"
+
+    def __init__(self, after: int, error: type[ModelError] = ModelError) -> None:
+        self.after, self.error, self.asked = after, error, 0
+
+    def stream(self, messages: Sequence[Message], sampling: Sampling) -> Iterator[Chunk]:
+        self.asked += 1
+        for _ in range(self.after):
+            yield Chunk("x")
+        raise self.error("no")
+
+
+def test_a_failing_backend_is_passed_over_and_rests() -> None:
+    bad = Failing(0)
+    pool = PoolModel([bad, ScriptedModel(["好"], name="m")])
+    assert [complete(pool, TALK, SAMPLING).text for _ in range(3)] == ["好"] * 3
+    assert bad.asked == 1
+    assert pool.healthy() == 1
+
+
+def test_all_failing_is_an_error_and_a_begun_reply_is_never_moved() -> None:
+    with pytest.raises(ModelError):
+        complete(PoolModel([Failing(0), Failing(0)]), TALK, SAMPLING)
+    spare = Failing(0)
+    with pytest.raises(ModelError):
+        complete(PoolModel([Failing(2), spare]), TALK, SAMPLING)
+    assert spare.asked == 0
+
+
+def test_a_refused_request_does_not_count_against_the_backend() -> None:
+    pool = PoolModel([Failing(0, Refused), ScriptedModel(["好"], name="m")])
+    with pytest.raises(Refused):
+        complete(pool, TALK, SAMPLING)
+    assert pool.healthy() == 2
+
+
+def test_the_least_busy_backend_is_taken() -> None:
+    seen: list[str] = []
+    lock = threading.Lock()
+
+    def backend(name: str) -> ScriptedModel:
+        def say(messages: Sequence[Message]) -> str:
+            with lock:
+                seen.append(name)
+            return "好" * 50
+
+        return ScriptedModel(say, name=name)
+
+    pool = PoolModel([backend("a"), backend("b")])
+    streams = [pool.stream(TALK, SAMPLING) for _ in range(6)]
+    for stream in streams:
+        next(stream)
+    assert sorted(seen) == ["a"] * 3 + ["b"] * 3
+    for stream in streams:
+        stream.close()  # type: ignore[attr-defined]
+
+
+def test_two_backends_over_http_and_one_of_them_dies() -> None:
+    one, two = (Serving(ScriptedModel([f"我是{n}"], name="m"), None) for n in "一二")
+    with live(two) as b:
+        with live(one) as a:
+            pool = PoolModel([RemoteModel(f"{u}/v1", "m", "NO_SUCH_KEY") for u in (a, b)])
+            front = Serving(pool, None)
+            with live(front) as url:
+                model = RemoteModel(f"{url}/v1", "m", "NO_SUCH_KEY")
+                assert complete(model, TALK, SAMPLING).text in ("我是一", "我是二")
+        assert {complete(pool, TALK, SAMPLING).text for _ in range(4)} == {"我是二"}
+        with pytest.raises(Refused):
+            complete(pool, TALK, Sampling(max_new_tokens=10**6))  # type: ignore[call-arg]
