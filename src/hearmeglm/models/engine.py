@@ -101,7 +101,7 @@ def accelerate_training(model: Any, *, packing: bool = True, fuse: bool = True, 
 
 def _fits_loss(inner: Any) -> str | None:
     """Why the output layer is not one that `nll` can stand for; None if it is."""
-    head = inner.get_output_embeddings()
+    head: Any = inner.get_output_embeddings()
     if head is None or type(head) is not torch.nn.Linear:
         return f"the output layer is {type(head).__name__}, not a plain Linear"
     if head.bias is not None:

@@ -58,7 +58,7 @@ class _LoraLinear(torch.autograd.Function):
         return out.view(*x.shape[:-1], -1)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         rows, low, weight, down, up = ctx.saved_tensors
         grad = grad.reshape(-1, grad.shape[-1])
         d_low = grad @ up
@@ -70,7 +70,7 @@ class _LoraLinear(torch.autograd.Function):
         return d_x, None, None, d_a, d_b, None
 
 
-def _lora(module: nn.Module) -> Callable[..., Any] | None:
+def _lora(module: Any) -> Callable[..., Any] | None:
     try:
         from peft.tuners.lora.layer import Linear
     except ImportError:
@@ -116,7 +116,7 @@ class _RmsNorm(torch.autograd.Function):
         return (x * scale).mul_(gain).to(x.dtype)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         x, scale, gain = ctx.saved_tensors
         g = grad * gain
         unit = x * scale
@@ -172,7 +172,7 @@ class _Gated(torch.autograd.Function):
         return _activate(gate, kind).mul_(up)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         gate, up = ctx.saved_tensors
         d_up = _activate(gate, ctx.kind).mul_(grad)
         if ctx.kind == "silu":

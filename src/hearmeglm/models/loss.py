@@ -90,7 +90,7 @@ class _Nll(torch.autograd.Function):
         return loss
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         d_hidden, *rest = ctx.saved_tensors
         d_weight = _weight_gradient(grad, *rest, *ctx.options) if rest else None
         return (None if d_hidden is None else d_hidden * grad[:, None].to(d_hidden.dtype)), d_weight, None, None, None

@@ -51,11 +51,16 @@ def build_model(recipe: Recipe, stage: Stage, start: Path | None, device: str) -
     else:
         from peft import get_peft_model
 
-        wrapped = get_peft_model(model, _config(lora, model, stage.freeze_layers))
+        wrapped = get_peft_model(model, lora_config(lora, model, stage.freeze_layers))
     return wrapped.train()
 
 
-def _config(lora: Lora, model: Any, freeze: int) -> Any:
+def lora_config(lora: Lora, model: Any, freeze: int) -> Any:
+    """PEFT's settings for the recipe's adapter.
+
+    Raises:
+        RecipeError: settings that contradict each other or the base.
+    """
     from peft import LoraConfig
 
     layers = _layer_count(model)

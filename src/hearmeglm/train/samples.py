@@ -56,3 +56,26 @@ def answer(model: Any, template: Template, tokenizer: Any) -> dict[str, str]:
         end = next((i for i, t in enumerate(row) if t in stop), len(row))
         texts[name] = tokenizer.decode(row[:end], skip_special_tokens=True).strip()
     return texts
+
+
+def seconds_to_answer(model: Any, new_tokens: int) -> float:
+    """Time that the sample answers take if each runs to `new_tokens`: from a prompt and a few steps."""
+    import time
+
+    import torch
+
+    inner = causal_lm(model)
+    ids = torch.full((len(QUESTIONS), 32), 5, device=inner.get_input_embeddings().weight.device)
+    model.eval()
+
+    def generate(n: int) -> float:
+        begun = time.perf_counter()
+        with torch.no_grad():
+            model.generate(
+                input_ids=ids, attention_mask=torch.ones_like(ids), max_new_tokens=n, min_new_tokens=n, do_sample=False, top_p=None,
+                top_k=None, temperature=None, pad_token_id=0,
+            )  # fmt: skip
+        return time.perf_counter() - begun
+
+    first, more = generate(1), generate(9)
+    return first + (more - first) / 8 * new_tokens

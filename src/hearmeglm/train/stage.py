@@ -147,6 +147,7 @@ class _Job:
         self._announce(mix)
         summary = self._train(mix, template, tokenizer)
         if not self.main:
+            barrier()  # the next stage starts when this one's manifest is written
             return Result(self.stage, summary)
         files = [
             f"{weights_dir(self.recipe, self.run, self.stage).name}/{p.name}"
@@ -156,6 +157,7 @@ class _Job:
         files += ["metrics.jsonl", "result.json", "loss.png"]
         done = self.step.finish(self.inputs, summary, seed=self.recipe.seed, files=tuple(files))
         checkpoints.discard(self.root)
+        barrier()
         return done
 
     def _announce(self, mix: Mix) -> None:
@@ -191,6 +193,7 @@ class _Job:
         settings = self.settings
         set_seed(self.recipe.seed)
         args = training_arguments(self.recipe, self.stage, self.root)
+        barrier()  # the first process has put the checkpoint folder in order
         model = build_model(self.recipe, settings, self.start, str(args.device))
         if self.recipe.lora.method == "pissa" and self.start is None and self.main:
             _save_pissa_start(model, self.step.path)
@@ -279,6 +282,14 @@ class _Job:
         return result
 
 
+def barrier() -> None:
+    """Wait for the other processes of a distributed training; nothing to do alone."""
+    import torch
+
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.barrier()
+
+
 def quiet_libraries() -> None:
     """Only our own lines on the console: no advertising or progress bars of the libraries beneath."""
     import transformers
@@ -350,6 +361,8 @@ def training_arguments(recipe: Recipe, stage: str, root: Path) -> Any:
         dataloader_pin_memory=device == "cuda",
         seed=recipe.seed,
         use_cpu=device == "cpu",
+        ddp_backend="gloo" if device == "cpu" else None,
+        ddp_find_unused_parameters=False,
         log_level="error",
         **kwargs,
     )

@@ -166,7 +166,7 @@ class StageTrainer(Trainer):  # type: ignore[misc]
             f"{metric_key_prefix}_steps_per_second": len(batches) / seconds,
         }
         self.log(dict(metrics))
-        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
+        self.control: Any = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         if self.on_evaluate is not None:
             self.on_evaluate(self.state.global_step)
         return metrics
