@@ -67,7 +67,7 @@ class JudgeClient:
         api_key_env: environment variable that holds the key.
         cache: file of answers by content.
         timeout_s: for one call. retries: further attempts after a transport fault. backoff_s: first pause, doubled each time.
-        rpm: at most so many calls a minute.
+        rpm: at most so many calls a minute. max_tokens: of one answer.
 
     Raises:
         UserError: an address that is not http(s).
@@ -85,6 +85,7 @@ class JudgeClient:
         retries: int = 6,
         backoff_s: float = 0.5,
         rpm: float | None = None,
+        max_tokens: int = 1024,
     ) -> None:
         if not base_url.startswith(("http://", "https://")):
             raise UserError(
@@ -96,6 +97,7 @@ class JudgeClient:
         self._key = os.environ.get(api_key_env, "")
         self.budget = budget or Budget()
         self._retries, self._backoff, self._gap = retries, backoff_s, 60 / rpm if rpm else 0.0
+        self._max_tokens = max_tokens
         self._path = cache
         self._cache = _read_cache(cache)
         self._lock = Lock()
@@ -116,9 +118,7 @@ class JudgeClient:
         """True if this call would not reach the server."""
         return self._digest(messages, temperature, sample) in self._cache
 
-    def ask(
-        self, messages: Sequence[dict[str, str]], *, temperature: float = 0.0, sample: int = 0, max_tokens: int = 1024
-    ) -> str:
+    def ask(self, messages: Sequence[dict[str, str]], *, temperature: float = 0.0, sample: int = 0) -> str:
         """The answer to `messages`: from the cache, else from the server (and then in the cache).
 
         Args:
@@ -135,7 +135,7 @@ class JudgeClient:
             "model": self.model,
             "messages": list(messages),
             "temperature": temperature,
-            "max_tokens": max_tokens,
+            "max_tokens": self._max_tokens,
             "seed": sample,
         }
         text, tokens = self._with_retries(body)
