@@ -1,0 +1,58 @@
+"""The studio's own words in Chinese and English: `words_zh.yaml` and `words_en.yaml`, same keys, every one of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from ..errors import HearmeError, UserError
+
+if TYPE_CHECKING:
+    from .form import Field
+
+LANGS = ("zh", "en")
+
+
+@dataclass(frozen=True)
+class Words:
+    """One language's table.
+
+    Attributes:
+        lang: `zh` or `en`.
+        ui: key -> text, with `{placeholders}`.
+        settings: path of a recipe's field -> [label, explanation]; English explanations are the schema's own.
+    """
+
+    lang: str
+    ui: dict[str, str]
+    settings: dict[str, list[str]]
+
+    def __call__(self, key: str, **values: Any) -> str:
+        return self.ui[key].format(**values) if values else self.ui[key]
+
+    def field(self, field: Field) -> tuple[str, str]:
+        """Label and explanation of a setting."""
+        if self.lang == "zh":
+            label, info = self.settings[field.path]
+            return label, info
+        name = field.path.rsplit(".", 1)[-1].replace("_", " ")
+        return name[:1].upper() + name[1:], field.description
+
+    def error(self, err: HearmeError | str) -> tuple[str, str, str, str]:
+        """(title, problem, where, hint) of an error; the title says in this language what kind it is."""
+        name = type(err).__name__ if isinstance(err, HearmeError) else "HearmeError"
+        title = self.ui.get(f"error.{name}", self.ui["error.HearmeError"])
+        if isinstance(err, UserError):
+            return title, err.problem, err.where, err.hint
+        return title, str(err), "", ""
+
+
+@cache
+def load(lang: str) -> Words:
+    """The table of `zh` or `en`."""
+    tree = yaml.safe_load(Path(__file__).with_name(f"words_{lang}.yaml").read_text(encoding="utf-8"))
+    return Words(lang, tree["ui"], tree.get("settings") or {})
