@@ -196,6 +196,20 @@ class SuitePart:
 
 
 @dataclass(frozen=True, slots=True)
+class Knowledge:
+    """One model on the keyed questions: accuracy with its 95 % interval, recall and F1 averaged over the letters."""
+
+    model: str
+    n: int
+    unscored: int
+    accuracy: float | None
+    low: float | None
+    high: float | None
+    recall: float | None
+    f1: float | None
+
+
+@dataclass(frozen=True, slots=True)
 class JudgeMean:
     """One criterion of one model: mean, 95 % interval, number scored and unscored."""
 
@@ -276,6 +290,7 @@ class ReportData:
     evals: EvalPart | None
     judge: JudgePart | None
     suites: tuple[SuitePart, ...]
+    knowledge: tuple[Knowledge, ...]
     style: tuple[StyleRow, ...]
     heldout: tuple[Generation, ...]
     episodes: tuple[Episode, ...]

@@ -11,7 +11,19 @@ from ..errors import DataError
 from ..files import read_json, read_jsonl
 from ..run import RunDir, Step
 from ..types import Generation, Score, messages_from_json
-from .data import Delta, Episode, EvalPart, JudgeMean, JudgePart, Made, ModelPart, StyleRow, SuitePart, SuiteScore
+from .data import (
+    Delta,
+    Episode,
+    EvalPart,
+    JudgeMean,
+    JudgePart,
+    Knowledge,
+    Made,
+    ModelPart,
+    StyleRow,
+    SuitePart,
+    SuiteScore,
+)
 
 PAIRED = ("bleu-4", "rouge-1", "rouge-2", "rouge-l", "loss")
 """Metrics that are compared prompt by prompt."""
@@ -163,19 +175,35 @@ def collect_heldout(run: RunDir) -> tuple[Generation, ...]:
 
 
 def collect_episodes(run: RunDir) -> tuple[Episode, ...]:
-    """The episodes of `evals/episodes.jsonl`: name, model, sampling, messages."""
-    path = run.evals.path / "episodes.jsonl"
+    """The talks of `evals/suites/episodes.json`, a model at a time."""
+    path = run.evals.path / "suites" / "episodes.json"
+    if not path.is_file():
+        return ()
     out = []
-    for line, row in read_jsonl(path) if path.is_file() else ():
-        try:
-            messages = messages_from_json(row["messages"])
-            sampling = ", ".join(f"{k} {v}" for k, v in (row.get("sampling") or {}).items())
-            system = next((m.content for m in messages if m.role == "system"), "")
-            talk = tuple(m for m in messages if m.role != "system")
-            out.append(Episode(row["name"], row["model"], system, sampling, talk, "evals/episodes.jsonl"))
-        except (KeyError, TypeError, ValueError) as err:
-            raise DataError(f"expected an episode, found {err}", where=f"{path}:{line}") from None
+    found = read_json(path)
+    try:
+        for e in found["episodes"]:
+            sampling = ", ".join(f"{k} {v:g}" for k, v in e["sampling"].items()) + f", seed {found['seed']}"
+            for model, talk in e["talks"].items():
+                messages = messages_from_json(talk)
+                out.append(Episode(e["id"], model, e["system"] or "", sampling, messages, "evals/suites/episodes.json"))
+    except (KeyError, TypeError, ValueError) as err:
+        raise DataError(f"expected episodes, found {err}", where=str(path)) from None
     return tuple(out)
+
+
+def collect_knowledge(run: RunDir) -> tuple[Knowledge, ...]:
+    """Accuracy, recall and F1 on the keyed psychology questions of `evals/suites/knowledge.json`."""
+    path = run.evals.path / "suites" / "knowledge.json"
+    if not path.is_file():
+        return ()
+    keys = ("accuracy", "low", "high", "macro_recall", "macro_f1")
+    try:
+        return tuple(
+            Knowledge(name, m["n"], m["unscored"], *(m[k] for k in keys)) for name, m in read_json(path)["models"].items()
+        )
+    except (KeyError, TypeError) as err:
+        raise DataError(f"expected a knowledge result, found no {err}", where=str(path)) from None
 
 
 def collect_bench(run: RunDir) -> tuple[Mapping[str, float | str | None], ...]:

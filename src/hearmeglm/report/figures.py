@@ -67,7 +67,7 @@ def shares(key: str, caption: str, parts: Mapping[str, int], source: str) -> Fig
 def lengths(data: DataPart, w: Words) -> Figure:
     """Histograms of characters and counsellor turns, a row a source, with median and 95th percentile."""
     shown = [s for s in data.sources if s.lengths]
-    with drawing(16, 3.6 * max(1, len(shown)), rows=max(1, len(shown)), columns=2) as (figure, axes):
+    with drawing(16, 4.4 * max(1, len(shown)), rows=max(1, len(shown)), columns=2) as (figure, axes):
         for i, s in enumerate(shown):
             for j, (values, label) in enumerate(((s.lengths, w("fig.chars")), (s.turns_each, w("fig.turns")))):
                 ax, ordered = axes[2 * i + j], sorted(values)

@@ -66,7 +66,7 @@ FIGURES: Final[tuple[tuple[int, tuple[str, ...]], ...]] = (
     (11, ("fig:studio-evaluation",)),
     (12, ("fig:judge-code",)),
     (13, ("fig:judge-raw",)),
-    (14, ("fig:episode-identity", "fig:episode-misleading")),
+    (14, ("fig:episode-identity", "fig:episode-misleading-premise")),
     (15, ("fig:episode-tone",)),
     (16, ("fig:episode-knowledge",)),
     (17, ("fig:episode-emoji",)),

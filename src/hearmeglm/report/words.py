@@ -19,7 +19,9 @@ def table() -> dict[str, dict[str, str]]:
     out: dict[str, dict[str, str]] = {}
     for path in sorted(FOLDER.glob("*.yaml")):
         for key, pair in yaml.safe_load(path.read_text(encoding="utf-8")).items():
-            out[key] = {"zh": str(pair["zh"]).strip(), "en": str(pair["en"]).strip()}
+            # curly quotes are full-width in a CJK font: right in Chinese, wrong in English
+            english = str(pair["en"]).strip().translate({0x201C: '"', 0x201D: '"', 0x2018: "'", 0x2019: "'"})
+            out[key] = {"zh": str(pair["zh"]).strip(), "en": english}
     return out
 
 

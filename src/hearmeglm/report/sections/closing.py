@@ -7,6 +7,7 @@ from pathlib import Path
 
 import yaml
 
+from ...data.licences import terms
 from ..blocks import Block, Bullets, Code, Figure, Heading, NotRun, Para, Table
 from ..data import Capture, ReportData
 from ..words import Words, number
@@ -47,17 +48,23 @@ def limits(d: ReportData, w: Words) -> tuple[Block, ...]:
 
 def licences(d: ReportData, w: Words) -> tuple[Block, ...]:
     """Licences of software, base and every source."""
-    base = w("licence.base.starter" if d.recipe.base == "starter" else "licence.base.other")
-    rows = [
-        (w("licence.software"), "HearMeGLM", "Apache-2.0"),
-        (w("licence.base"), d.recipe.base, base),
-        *((w("head.source"), n, s.licence or w("licence.unknown")) for n, s in d.recipe.data.sources.items() if s.enabled),
-    ]  # fmt: skip
-    heads = ("kind", "source", "licence")
+    starter = d.recipe.base == "starter"
+    base = w("licence.base.starter" if starter else "licence.base.other")
+    rows = [(w("licence.software"), "HearMeGLM", "Apache-2.0", *_terms("Apache-2.0", w)), (w("licence.base"), d.recipe.base, base, "–", "–")]
+    for name, source in d.recipe.data.sources.items():
+        if source.enabled:
+            rows.append((w("head.source"), name, source.licence or w("licence.unknown"), *_terms(source.licence, w)))
+    heads = ("category", "source", "licence", "publish", "duties")
     return (
         Para(w("licences.text")),
-        Table("tab:licences", w("cap.licences"), tuple(w(f"head.{h}") for h in heads), tuple(rows), "lll", (), "recipe.yaml"),
+        Table("tab:licences", w("cap.licences"), tuple(w(f"head.{h}") for h in heads), tuple(rows), "lllll", (1.2, 1.8, 2, 1.8, 3.4), "recipe.yaml"),
     )  # fmt: skip
+
+
+def _terms(licence: str, w: Words) -> tuple[str, str]:
+    """Whether an adapter trained on it may be published and used commercially, and the duties."""
+    found = terms(licence)
+    return f"{w(f'answer.{found.publish}')} / {w(f'answer.{found.commercial}')}", found.duties_zh if w.lang == "zh" else found.duties_en
 
 
 def log(d: ReportData, w: Words) -> tuple[Block, ...]:

@@ -15,7 +15,7 @@ METRICS = (
     "n", "bleu-4", "rouge-1", "rouge-2", "rouge-l", "loss", "bits-per-char", "runtime_s", "samples_per_s", "steps_per_s", "first_token_s", "total_s",
     "tokens_per_reply", "chars_per_reply", "tokens_per_s", "capped",
 )  # fmt: skip
-EPISODES = ("identity", "misleading", "tone", "knowledge", "emoji")
+EPISODES = ("identity", "misleading-premise", "tone", "knowledge", "emoji")
 SMALL = 100
 """Below so many replies the report says that the numbers show the procedure, not the model."""
 
@@ -143,35 +143,43 @@ def suite_table(key: str, caption: str, suite: SuitePart, w: Words) -> Table:
     cells = {(s.model, k): f"{p}/{n}" for s in suite.scores for k, p, n in s.kinds}
     rows = [(k, *(cells.get((s.model, k), "–") for s in suite.scores)) for k in kinds]
     rows.append((w("suite.all"), *(f"{s.passed}/{s.n} ({percent(s.passed, s.n)})" for s in suite.scores)))
-    heads = (w("head.kind"), *(_model(s.model, w) for s in suite.scores))
+    heads = (w("head.category"), *(_model(s.model, w) for s in suite.scores))
     return Table(key, caption, heads, tuple(rows), "l" + "r" * len(suite.scores), (), f"{suite.file}; sha256 {suite.digest[:16]}")
 
 
 def persona(d: ReportData, w: Words) -> tuple[Block, ...]:
-    """The persona suite, and self-cognition as a classification."""
+    """The persona suite, self-cognition as a classification, and the keyed questions."""
     suite = d.suite("persona")
+    out: list[Block] = []
     if suite is None:
         command = f"hearme suite persona {d.run}"
-        return (NotRun("tab:persona", w("persona.none"), command), NotRun("tab:self", w("cap.self"), command))
-    out: list[Block] = [
-        Para(w("persona.text", n=max(s.n for s in suite.scores), digest=suite.digest[:16])),
-        suite_table("tab:persona", w("cap.persona"), suite, w),
-    ]
-    figures_ = [k for k in ("accuracy", "precision", "recall", "f1") if any(k in s.figures for s in suite.scores)]
-    rows = tuple((w(f"self.{k}"), *(number(s.figures.get(k)) for s in suite.scores)) for k in figures_)
-    heads = (w("head.measure"), *(_model(s.model, w) for s in suite.scores))
-    if rows:
+        out += [NotRun("tab:persona", w("persona.none"), command), NotRun("tab:self", w("cap.self"), command)]
+    else:
+        out.append(Para(w("persona.text", n=max(s.n for s in suite.scores), digest=suite.digest[:16])))
+        out.append(suite_table("tab:persona", w("cap.persona"), suite, w))
+        rows = tuple(
+            (w(f"self.{k}"), *(number(s.figures.get(k)) for s in suite.scores))
+            for k in ("accuracy", "precision", "recall", "f1")
+        )
+        heads = (w("head.measure"), *(_model(s.model, w) for s in suite.scores))
         out.append(Table("tab:self", w("cap.self"), heads, rows, "l" + "r" * len(suite.scores), (), suite.file))
-    return tuple(out)
+    if not d.knowledge:
+        return (*out, NotRun("tab:knowledge", w("knowledge.none"), f"hearme suite knowledge {d.run}"))
+    known = tuple(
+        (_model(k.model, w), number(k.accuracy), "–" if k.low is None or k.high is None else f"[{k.low:.4f}, {k.high:.4f}]", number(k.recall), number(k.f1), number(k.n), number(k.unscored))
+        for k in d.knowledge
+    )
+    heads = (w("head.model"), *(w(f"know.{k}") for k in ("accuracy", "interval", "recall", "f1")), "n", w("head.unscored"))
+    return (*out, Table("tab:knowledge", w("cap.knowledge"), heads, known, "lrrrrrr", (), "evals/suites/knowledge.json"))  # fmt: skip
 
 
 def dialogues(d: ReportData, w: Words) -> tuple[Block, ...]:
     """The five episodes as chat pictures, and one test prompt with every model's answer."""
     out: list[Block] = [Para(w("dialogues.text"))]
     for name in EPISODES:
-        shown = [e for e in d.episodes if e.name == name]
+        shown = [e for m in ("base", d.tuned) if (e := d.episode(name, m)) is not None]
         if shown:
-            out.append(_episode(name, shown[:2], d, w))
+            out.append(_episode(name, shown, d, w))
         else:
             out.append(NotRun(f"fig:episode-{name}", w("ep.none", name=w(f"ep.{name}")), f"hearme suite episodes {d.run}"))
     if d.heldout:

@@ -1,0 +1,75 @@
+"""Pictures of the terminal: commands are run and their real output is drawn as SVG, so that a report needs no screenshots by hand."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from ..files import write_text
+from ..run import RunDir
+
+COLUMNS = 110
+LINES = 46
+"""The last so many lines of an output are shown."""
+LIMIT_S = 300
+FORMAT = """<svg class="rich-terminal" viewBox="0 0 {width} {height}" xmlns="http://www.w3.org/2000/svg">
+<style>{styles} .{unique_id}-matrix {{ font-family: "Noto Sans Mono CJK SC", "Noto Sans Mono", Consolas, Menlo, monospace; font-size: {char_height}px; line-height: {line_height}px; }} .{unique_id}-title {{ font-size: 18px; font-family: "Noto Sans CJK SC", sans-serif; }}</style>
+<defs><clipPath id="{unique_id}-clip-terminal"><rect x="0" y="0" width="{terminal_width}" height="{terminal_height}" /></clipPath>{lines}</defs>
+{chrome}<g transform="translate({terminal_x}, {terminal_y})" clip-path="url(#{unique_id}-clip-terminal)">{backgrounds}<g class="{unique_id}-matrix">{matrix}</g></g>
+</svg>"""
+
+
+def capture_terminal(run: RunDir, ask: str) -> Iterator[Path]:
+    """Run each moment's command and draw what it printed; a moment whose command fails is left out (the report says so).
+
+    Set-up shows the installed versions; training and evaluation are the run's own steps, which are done and so only say
+    what they are and print their table; inference asks the tuned model one question.
+
+    Yields:
+        Path of each picture, `RUN/<captures>/terminal-<moment>.svg`.
+    """
+    place = str(run.path)
+    moments = {
+        "setup": ["--version"],
+        "training": ["train", place],
+        "evaluation": ["evaluate", place],
+        "inference": ["chat", place],
+    }
+    folder = run.path / run.recipe.report.captures
+    for moment, arguments in moments.items():
+        text = _output(arguments, f"{ask}\nstop\n" if moment == "inference" else "")
+        if text is not None:
+            path = folder / f"terminal-{moment}.svg"
+            shown = " ".join(["hearme", *arguments])
+            write_text(path, draw(shown, text))
+            yield path
+
+
+def _output(arguments: list[str], typed: str) -> str | None:
+    """What the command prints on both streams, with colours; None if it fails."""
+    environment = {**os.environ, "COLUMNS": str(COLUMNS), "FORCE_COLOR": "1", "TERM": "xterm-256color", "PYTHONIOENCODING": "utf-8"}
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "hearmeglm", *arguments],
+            input=typed, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, encoding="utf-8", errors="replace", env=environment, timeout=LIMIT_S,
+        )  # fmt: skip
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout if done.returncode == 0 and done.stdout.strip() else None
+
+
+def draw(command: str, text: str) -> str:
+    """A terminal window with a prompt, the command, and the last lines of its output."""
+    import io
+
+    from rich.console import Console
+    from rich.text import Text
+
+    console = Console(record=True, width=COLUMNS, file=io.StringIO(), force_terminal=True)
+    console.print(Text.assemble(("$ ", "bold green"), (command, "bold")))
+    lines = [line.rsplit("\r", 1)[-1] for line in text.rstrip("\n").split("\n")]
+    console.print(Text.from_ansi("\n".join(lines[-LINES:])))
+    return console.export_svg(title="hearme", code_format=FORMAT)
