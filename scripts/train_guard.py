@@ -77,6 +77,7 @@ def quiet_threshold(negatives: np.ndarray, share: float) -> float:
 
 
 def main() -> None:
+    """Train, choose thresholds, write the file."""
     args = argparse.ArgumentParser(description=__doc__)
     args.add_argument("--psysuicide", type=Path, required=True)
     args.add_argument("--client-turns", type=Path)
@@ -119,7 +120,7 @@ def main() -> None:
     own = np.array([examples[i].source != "cpsycound" for i in range(len(examples))])
     t_risk = quiet_threshold(scores[0][own & ~y[0]], opt.false_alarms)
     t_crisis = quiet_threshold(scores[1][own & k & ~y[1]], opt.false_alarms)
-    weak_risk = weak(scores[0][level == LOW], y[0][level == LOW])
+    weak_risk = best_threshold(scores[0][level == LOW], y[0][level == LOW], w[level == LOW])
     weak_crisis = weak(scores[1][k & (level == MODERATE)], y[1][k & (level == MODERATE)])
     thresholds = np.array([t_risk, t_crisis, weak_risk, weak_crisis])
     print("thresholds (risk, crisis, weak risk, weak crisis)", thresholds.round(3))
@@ -137,6 +138,17 @@ def main() -> None:
             thresholds=thresholds,
         )
     print(f"{opt.out.name}: {opt.out.stat().st_size / 1024:.0f} KiB")
+
+
+def best_threshold(p: np.ndarray, y: np.ndarray, weight: np.ndarray) -> float:
+    """Threshold with the best F1, at most 0.6."""
+
+    def f1(t: float) -> float:
+        tp, wrong = (weight * ((p >= t) & y)).sum(), (weight * ((p >= t) != y)).sum()
+        return float(2 * tp / (2 * tp + wrong + 1e-9))
+
+    grid = np.linspace(0.0, 0.6, 61)
+    return float(grid[int(np.argmax([f1(t) for t in grid]))])
 
 
 def weak(p: np.ndarray, y: np.ndarray) -> float:

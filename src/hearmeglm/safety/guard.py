@@ -26,6 +26,8 @@ from .normal import HAS_EN, HAS_ZH, Normaliser
 RULES = Path(__file__).with_name("rules")
 SIGNS_CRISIS, SIGNS_RISK = 3.5, 2.0
 """Sum of the weights of distinct weak signs in a session from which the talk as a whole is a crisis, or a risk."""
+SECONDED = 0.6
+"""Probability of the classifier that makes a weak rule hit, which no frame explains, a crisis."""
 _ACUTE = ("farewell", "giving", "affairs", "means", "place", "time", "calm", "join")
 _TAIL = 700
 
@@ -152,6 +154,9 @@ class Guard:
                 _, p_talk = self.classifier.score(session.tail, ["talk", *names(hits, session.signs)])
                 if p_talk >= t_crisis and p_talk > p_crisis and not _framed_only(hits):
                     p_crisis = p_talk
+            if level == LOW and p_crisis >= SECONDED and any(h.level == LOW and not h.frames for h in hits):
+                level = MODERATE
+                because = [f"classifier {p_crisis:.2f} beside: {because[0]}", *because[1:]]
             if level == MODERATE and p_crisis < weak_crisis:
                 level = LOW
             if level == LOW and p_risk < weak_risk and p_crisis < t_crisis:

@@ -14,6 +14,7 @@ from typing import Any
 LEVELS = ("none", "low", "moderate", "high", "imminent")
 NONE, LOW, MODERATE, HIGH, IMMINENT = range(5)
 KINDS = ("suicide", "self_harm", "violence", "abuse", "minor", "medical", "overdose", "psychosis", "eating", "perinatal")
+NEAR = 60
 _SELF = {"suicide", "self_harm", "eating", "psychosis"}
 _BREAK = re.compile(r"[。！？!?\n;；]+|\.(?=\s|$)")
 _CLAUSE = re.compile(r"[，,、：:\s（）()]")
@@ -32,13 +33,14 @@ class Hit:
 
 @dataclass(frozen=True)
 class Rule:
-    """One compiled row of `rules`."""
+    """One compiled row of `rules`; every pattern of `near` must also be found within NEAR characters of the match."""
 
     id: str
     kind: str
     level: int
     pattern: re.Pattern[str]
     keep: frozenset[str]
+    near: tuple[re.Pattern[str], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -78,7 +80,7 @@ class Language:
             if joined(row["any"]).search(""):
                 raise ValueError(f"rule {row['id']} matches nothing at all")
         rules = tuple(
-            Rule(r["id"], str(r["kind"]), LEVELS.index(r["level"]), joined(r["any"]), frozenset(r.get("keep", ())))
+            Rule(r["id"], str(r["kind"]), LEVELS.index(r["level"]), joined(r["any"]), frozenset(r.get("keep", ())), tuple(joined([p]) for p in r.get("near", ())))
             for r in tree["rules"]
         )
         if unknown := {r.kind for r in rules} - set(KINDS):
@@ -116,12 +118,15 @@ class Language:
         for rule in self.rules:
             best: Hit | None = None
             for n, match in enumerate(rule.pattern.finditer(masked)):
-                if across is not None and not match.start() < across < match.end() - 1:
+                if across is not None and not rule.near and not match.start() < across < match.end() - 1:
+                    continue
+                window = masked[max(0, match.start() - NEAR) : match.end() + NEAR]
+                if not all(p.search(window) for p in rule.near):
                     continue
                 hit = self._framed(rule, match, masked, context)
                 if best is None or hit.level > best.level:
                     best = hit
-                if n >= 3 or best.level >= rule.level:
+                if n >= 5 or best.level >= rule.level:
                     break
             if best is not None:
                 yield best

@@ -3,7 +3,8 @@
     examples = [e for e in corpus() if not building(e)]      # the half that nothing was tuned on
     table = evaluate(guard(), examples)
 
-The split is fixed here: PsySUICIDE by the parity of `idx` (even builds), the own corpus by a seeded hash of the text.
+The split is fixed here: PsySUICIDE by the parity of `idx` (even builds), the own corpus by a seeded hash of the text;
+files named `*_extra.txt` build only.
 """
 
 from __future__ import annotations
@@ -76,6 +77,8 @@ def psysuicide(path: Path) -> list[Example]:
 
 def building(example: Example) -> bool:
     """Whether an example may be used for building; the others only measure."""
+    if "_extra-" in example.id or example.source not in ("own", "psysuicide"):
+        return True
     if example.source == "psysuicide":
         return int(example.id.rsplit("-", 1)[1]) % 2 == 0
     return hashlib.sha256(("half:" + "||".join(example.turns)).encode()).digest()[0] % 2 == 0

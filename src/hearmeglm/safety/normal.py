@@ -16,6 +16,8 @@ from typing import Any
 CJK = "㐀-鿿"
 _HIDDEN = re.compile("[\u200b-\u200f\u202a-\u202e\u2060\ufeff\u00ad\ufe0f]")
 _GAP = re.compile(rf"(?<=[{CJK}])[ \t*·_\-~|+#/.・　]+(?=[{CJK}])")
+_STOP = re.compile(rf"(?<=[{CJK}])[,?!:;]|[,?!:;](?=[{CJK}])")
+_WIDE = {",": "，", "?": "？", "!": "！", ":": "：", ";": "；"}
 _SPELLED = re.compile(r"\b(?:[a-z][ .\-_*]){4,}[a-z]\b")
 _BLANKS = re.compile(r"[ \t]+")
 HAS_ZH = re.compile(f"[{CJK}]")
@@ -47,6 +49,7 @@ class Normaliser:
             text = text[: MAX_CHARS // 2] + "\n" + text[-MAX_CHARS // 2 :]
         text = _HIDDEN.sub("", unicodedata.normalize("NFKC", text)).lower().translate(self.characters)
         text = _GAP.sub("", text)
+        text = _STOP.sub(lambda m: _WIDE[m[0]], text)
         if HAS_ZH.search(text) or not text.isascii() or "x" in text or "z" in text or "g" in text or "h" in text:
             for pattern, new in self.zh:
                 text = pattern.sub(new, text)
