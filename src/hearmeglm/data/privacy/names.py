@@ -27,7 +27,7 @@ RIGHT = set(
 )
 RIGHT_STRONG = re.compile(rf"[^{HAN}]|$|[的了是在也都就和跟与说对今来住从有，]")
 LEFT = re.compile(
-    r"(?:^|[^\u4e00-\u9fffA-Za-z0-9]|[和跟与给对被让找叫像约陪爱恨问骂帮替向比]|昨天|今天|后来|但是|因为|所以|结果|其实|这个|那个|有个|认识|喜欢|名叫|上次|这次|听说|遇到|见到|发现|告诉|相信|感谢|谢谢|想起|想念|暗恋|追求|每次|只有|还有|包括|比如|不如|如果|觉得|以为|知道|就是|而|但|是)$"
+    r"(?:^|[^\u4e00-\u9fffA-Za-z0-9]|[和跟与给对被让找说叫像约陪爱恨问骂帮替向比]|昨天|今天|后来|但是|因为|所以|结果|其实|这个|那个|有个|认识|喜欢|名叫|上次|这次|听说|遇到|见到|发现|告诉|相信|感谢|谢谢|想起|想念|暗恋|追求|每次|只有|还有|包括|比如|不如|如果|觉得|以为|知道|就是|而|但|是)$"
 )
 
 
@@ -37,13 +37,13 @@ def _patterns() -> dict[str, re.Pattern[str]]:
     s = f"[{lex.surnames}]"
     full = rf"(?:{'|'.join(lex.compound)})[{HAN}]{{1,2}}|{s}[{HAN}]{{1,2}}"
     title, kin = "|".join(lex.titles), "|".join(lex.kin)
-    nick = rf"(?:小[{COMMON_SURNAMES}{NICK}]|老[{COMMON_SURNAMES}]|阿[{NICK}{COMMON_SURNAMES}]|大[刘]|(?P<rep>[{HAN}])(?P=rep)(?![{HAN}]))"
+    nick = rf"(?:小[{COMMON_SURNAMES}{NICK}]|老[{COMMON_SURNAMES}]|阿[{NICK}{COMMON_SURNAMES}]|大[刘]|(?P<rep>[{HAN}])(?P=rep))"
     return {
         "intro": re.compile(rf"(?:我(?:的|就|真|中文|全)*(?:名字?)?(?:叫做?|名叫)|我的(?:中文|真实|真|英文)?(?:名字|姓名|大名|小名|网名)(?:是|叫做?|:|：)|姓名\s*[:：]\s*|本人(?:姓名|名叫|叫)\s*[:：]?)\s*(?P<v>[{HAN}]{{2,4}}|[A-Z][a-z]+(?: [A-Z][a-z]+)?)"),
         "call": re.compile(rf"(?:叫|喊|称呼|唤)我\s*(?P<v>[{HAN}]{{2,4}}?|[A-Z][a-z]+)(?=就好|就行|就可以|吧|即可|，|。|！|,|、|\s|$)"),
         "iam": re.compile(rf"(?:我|这里|这边)是\s*(?P<v>{full}|{nick})"),
         "surname": re.compile(rf"(?:我|他|她|本人|免贵)?姓(?P<v>{s})(?=[，。！？,.\s名]|$)"),
-        "kin_called": re.compile(rf"(?:{kin}|他|她|名字|人|孩子|老人|一个)(?:的)?(?:名字|大名|小名)?(?P<verb>名叫|叫做?|名字叫|名字是|姓名是|小名叫?|的名字是)[“\"「]?(?P<v>[{HAN}]{{2,4}}|[A-Z][a-z]+)(?=[”\"」，。！？,.、；;（(\s的]|$)"),
+        "kin_called": re.compile(rf"(?:{kin}|他|她|名字|人|孩子|老人|一个|那个|这个|有个|一位|那位)(?:的)?(?:名字|大名|小名)?(?P<verb>名叫|叫做?|名字叫|名字是|姓名是|小名叫?|的名字是)[“\"「]?(?P<v>[{HAN}]{{2,4}}|[A-Z][a-z]+)(?=[”\"」，。！？,.、；;（(\s的]|$)"),
         "kin": re.compile(rf"(?:{kin})[（(“\"「]?(?P<v>{full}|{nick})"),
         "title": re.compile(rf"(?P<v>(?:{'|'.join(lex.compound)}|{s})[{HAN}]{{0,2}}?)(?:{title})"),
         "nick": re.compile(rf"(?P<v>{nick})"),
@@ -93,7 +93,8 @@ def _chinese(text: str) -> Iterator[Span]:
         yield _span(text, m.start("v"), m.end("v"))
     for m in p["kin_called"].finditer(text):
         value = m["v"]
-        plain = begins_word(value, 0) and "名" not in m["verb"]
+        usual = len(value) == 3 and value[0] in lex.surnames and all(c in lex.given for c in value[1:])
+        plain = begins_word(value, 0) and not usual and "名" not in m["verb"]
         if value[0].isascii() or (
             value[0] not in NOT_START
             and not plain
@@ -125,7 +126,7 @@ def _chinese(text: str) -> Iterator[Span]:
             yield _span(text, start, title_at)
     for m in p["nick"].finditer(text):
         value, end = m["v"], m.end()
-        if value[0] in "小老阿大":
+        if value[0] in "小老阿大" and value[0] != value[1]:
             weak = (
                 value in words()
                 or any(text[m.start() : end + n] in words() for n in (1, 2))
@@ -182,6 +183,9 @@ def _full_end(text: str, start: int, *, strong: bool, unusual: bool = False) -> 
         )
     if re.match(rf"([{HAN}])\1(?![{HAN}])", text[start : start + 3]):
         return start + 2 if strong and text[start : start + 2] not in words() and text[start] not in NOT_START else None
+    if strong and text[start : start + 1] == text[start + 1 : start + 2] and text[start : start + 1] in lex.given:
+        if text[start : start + 2] not in words() and text[start : start + 2] not in _TIME:
+            return start + 2
     surname = 2 if text[start : start + 2] in lex.compound else 1
     if surname == 1 and text[start : start + 1] not in lex.surnames:
         return None

@@ -8,9 +8,9 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Iterator
-from functools import cache
 
-from ...safety import hotlines
+from . import phones
+from .checksums import hkid_checksum, id_checksum, luhn, twid_checksum
 from .span import Span
 
 _FULL_WIDTH = {i: i - 0xFEE0 for i in range(0xFF01, 0xFF5F)} | {
@@ -25,75 +25,6 @@ _FULL_WIDTH = {i: i - 0xFEE0 for i in range(0xFF01, 0xFF5F)} | {
     0xFE0E: 0x20,
 }
 _HAN_DIGITS = str.maketrans("零〇一二三四五六七八九幺", "0012345678" + "91")
-
-PUBLIC_NUMBERS = frozenset(
-    [
-        "4001619995",
-        "01082951332",
-        "8008101117",
-        "4006525580",
-        "95588",
-        "95555",
-        "95533",
-        "95599",
-        "10086",
-        "10010",
-        "10000",
-        "12345",
-        "12315",
-        "12355",
-        "12338",
-        "12320",
-        "12333",
-        "12328",
-        "12306",
-        "12388",
-        "12309",
-        "12348",
-        "12356",
-        "110",
-        "119",
-        "120",
-        "122",
-        "18002738255",
-        "18004866789",
-        "741741",
-        "988",
-        "911",
-        "116123",
-        "999",
-        "112",
-        "111",
-        "000",
-        "131114",
-        "1300224636",
-        "18111",
-        "23892222",
-        "28960000",
-        "1925",
-        "1995",
-        "1980",
-        "113",
-        "18006624357",
-        "18007997233",
-        "8556282",
-        "2382",
-        "28818",
-    ]
-)
-"""Service and crisis numbers, digits only, beside those of the hotline table."""
-SERVICE_WORDS = re.compile(
-    r"热线|客服|报警|急救|咨询电话|总机|举报|官方电话|hot\s?-?line|help\s?-?line|life\s?-?line|crisis|emergency|suicide|customer service|samaritans",
-    re.IGNORECASE,
-)
-PHONE_WORDS = re.compile(
-    r"电话|電話|手机|手機|号码|號碼|座机|联系方式|联系我|打给|打給|打我|致电|拨打|拨|短信|传真|whats\s?app|phone|mobile|cell|\btel\b|call|text|reach|number|\bring\b|香港|台湾|台北|\bHK\b|contact",
-    re.IGNORECASE,
-)
-NOT_PHONE = re.compile(
-    r"订单|单号|运单|快递|编号|流水|发票|合同|型号|序列|条码|货号|金额|价|编码|案号|order|tracking|invoice|serial|isbn|model|￥|¥|\$|项目|版本",
-    re.IGNORECASE,
-)
 
 EMAIL = re.compile(
     r"[A-Za-z0-9][A-Za-z0-9._%+-]*\s?(?:@|\(at\)|\[at\]|#|艾特)\s?(?:[A-Za-z0-9-]+\s?(?:\.|\(dot\)|\[dot\]|点)\s?)+(?:com|cn|net|org|edu|gov|io|me|co|uk|hk|tw|de|jp|fr|us|ca|au|info|xyz|cc|tv)(?![A-Za-z0-9])|[A-Za-z0-9][A-Za-z0-9._%+-]*@(?:[A-Za-z0-9-]+\.)+[A-Za-z]{2,}",
@@ -132,7 +63,7 @@ WECHAT_AFTER = re.compile(
     re.IGNORECASE | re.ASCII,
 )
 WECHAT_RAW = re.compile(r"(?<![A-Za-z0-9])wxid_[A-Za-z0-9]{6,30}", re.ASCII)
-_QQ_WORD = r"(?:QQ|扣扣|企鹅号?|[Qq]号|(?<![A-Za-z])Q(?=\s?[:：]))"
+_QQ_WORD = r"(?:QQ|扣扣|企鹅号?|[Qq]号|(?<![A-Za-z])[Qq](?=\s?(?:[:：]|是)))"
 QQ = re.compile(
     rf"{_QQ_WORD}(?:\s|号码?|群号?|账号|帐号|小号|大号|是|为|:|加我|加|我|的|联系|一下|is|number|,|就){{0,5}}(?P<v>[1-9](?:[ -]?\d){{4,10}})(?![\d])",
     re.IGNORECASE | re.ASCII,
@@ -141,24 +72,6 @@ QQ_AFTER = re.compile(
     r"(?<!\d)(?P<v>[1-9]\d{4,10})\s?[（(，,]?(?:这?是|就是|is)?\s?(?:我的?|my)?\s?(?:QQ|扣扣)(?!音乐|群聊)",
     re.IGNORECASE | re.ASCII,
 )
-
-MOBILE_CN = re.compile(r"(?<![\d.])(?:(?:\+|00)?86[\s-]{0,2})?1[\s.-]?[3-9](?:[\s.·-]?\d){9}(?![\d])", re.ASCII)
-LANDLINE_CN = re.compile(
-    r"(?<![\d.-])(?:(?:\+|00)?86[\s-]?)?(?:\(0\d{2,3}\)[\s-]?|0(?:10|2\d|[3-9]\d{2})[\s-]?)[2-9]\d{2,3}[\s-]?\d{4}(?:\s?(?:转|ext\.?|x|-)\s?\d{1,5})?(?![\d])",
-    re.ASCII,
-)
-TAIWAN = re.compile(
-    r"(?<![\d.-])(?:(?:(?:\+|00)886[\s-]?(?:\(0\))?|0)9\d{2}[\s-]?\d{3}[\s-]?\d{3}|(?:\+|00)886[\s-]?\d{1,2}[\s-]?\d{3,4}[\s-]?\d{4}|\(?0[2-8]\)?[\s-]\d{3,4}[\s-]\d{4})(?![\d])",
-    re.ASCII,
-)
-HONG_KONG = re.compile(r"(?<![\d.-])(?:(?P<prefix>(?:\+|00)?85[23][\s-]?)|)[235689]\d{3}[\s-]?\d{4}(?![\d-])", re.ASCII)
-US = re.compile(
-    r"(?<![\d.-])(?:\+?1[\s.-]?)?(?:\([2-9]\d{2}\)\s?|[2-9]\d{2}[\s.-])[2-9]\d{2}[\s.-]\d{4}(?:\s?(?:x|ext\.?)\s?\d{1,5})?(?![\d])",
-    re.ASCII,
-)
-US_PLAIN = re.compile(r"(?<![\d.-])(?:\+?1)?[2-9]\d{2}[2-9]\d{6}(?![\d])", re.ASCII)
-INTERNATIONAL = re.compile(r"(?<![\d.])(?:\+|00)\s?[1-9]\d{0,2}(?:[\s.()-]{0,2}\d){6,13}(?![\d])", re.ASCII)
-LOCAL = re.compile(r"(?<![\d.-])[2-9]\d{2,3}[\s-]?\d{4}(?![\d年月日元块岁%-])", re.ASCII)
 
 ID_CN = re.compile(
     r"(?<![0-9A-Za-z])[1-9]\d{5}[\s-]?(?:19|20)\d{2}[\s-]?(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])[\s-]?\d{3}[\dXx](?![0-9A-Za-z])",
@@ -197,11 +110,6 @@ def fold(text: str) -> str:
     return text.translate(_FULL_WIDTH)
 
 
-@cache
-def _public() -> frozenset[str]:
-    return PUBLIC_NUMBERS | hotlines.numbers()
-
-
 def find(original: str, text: str) -> Iterator[Span]:
     """Every structured span. `text` is `fold(original)`; values are cut from the original."""
     if not TRIGGER.search(text):
@@ -228,9 +136,13 @@ def find(original: str, text: str) -> Iterator[Span]:
     yield from _identity_cards(text, span)
     for m in BANK.finditer(text):
         digits = re.sub(r"\D", "", m[0])
-        if 14 <= len(digits) <= 19 and luhn(digits) and not NOT_PHONE.search(text[max(0, m.start() - 8) : m.start()]):
+        if (
+            14 <= len(digits) <= 19
+            and luhn(digits)
+            and not phones.NOT_PHONE.search(text[max(0, m.start() - 8) : m.start()])
+        ):
             yield span("BANK_CARD", m.start(), m.end())
-    yield from _phones(text, span)
+    yield from phones.find(text, span)
     for m in WECHAT.finditer(text):
         linked = re.search(r"号|ID|id|是|叫|为|:|=|加我|搜|is|add", m["link"])
         if re.search(r"[\d_-]", m["v"]) or (linked and m["v"].lower() not in _COMMON_AFTER_WECHAT):
@@ -291,9 +203,7 @@ _COMMON_AFTER_WECHAT = {
 }
 
 
-def _identity_cards(text: str, span: object) -> Iterator[Span]:
-    make = span
-    assert callable(make)
+def _identity_cards(text: str, make: phones.Make) -> Iterator[Span]:
     for m in ID_CN.finditer(text):
         digits = re.sub(r"[\s-]", "", m[0]).upper()
         if id_checksum(digits) or re.search(r"身份证|证件号|ID card", text[max(0, m.start() - 14) : m.start()]):
@@ -314,106 +224,9 @@ def _identity_cards(text: str, span: object) -> Iterator[Span]:
             yield make("ID_CARD", m.start(), m.end())
 
 
-def _phones(text: str, span: object) -> Iterator[Span]:
-    make = span
-    assert callable(make)
-
-    def context(start: int, words: re.Pattern[str], reach: int = 16) -> bool:
-        return bool(words.search(text[max(0, start - reach) : start]))
-
-    def kept(start: int, end: int) -> bool:
-        """Service numbers and numbers of things, which stay."""
-        digits = re.sub(r"\D", "", re.sub(r"转.*|ext.*|x\d+$", "", text[start:end]))
-        bare = digits.removeprefix("0086").removeprefix("86") if len(digits) > 11 else digits
-        if (
-            digits in _public()
-            or bare in _public()
-            or re.match(r"(?:1)?(?:800|888|877|866|855|844|833)\d{7}$|(?:400|800)\d{7}$", digits)
-        ):
-            return True
-        return context(start, NOT_PHONE, 14)
-
-    for m in MOBILE_CN.finditer(text):
-        if _grouped(m[0]) and not kept(m.start(), m.end()):
-            yield make("PHONE", m.start(), m.end())
-    for m in re.finditer(
-        r"(?<![零〇一二三四五六七八九幺])[一幺][三四五六七八九][零〇一二三四五六七八九幺]{9}(?![零〇一二三四五六七八九幺])",
-        text,
-    ):
-        yield make("PHONE", m.start(), m.end())
-    for pattern in (LANDLINE_CN, TAIWAN, US, INTERNATIONAL):
-        for m in pattern.finditer(text):
-            digits = len(re.sub(r"\D", "", m[0]))
-            service = context(m.start(), SERVICE_WORDS) and not context(m.start(), re.compile("我的|家里|私人|my "), 16)
-            if digits >= 8 and not service and not kept(m.start(), m.end()):
-                yield make("PHONE", m.start(), m.end())
-    for m in US_PLAIN.finditer(text):
-        if (
-            context(m.start(), PHONE_WORDS, 24)
-            and not context(m.start(), SERVICE_WORDS)
-            and not kept(m.start(), m.end())
-        ):
-            yield make("PHONE", m.start(), m.end())
-    for pattern in (HONG_KONG, LOCAL):
-        for m in pattern.finditer(text):
-            near = context(m.start(), PHONE_WORDS, 18) or PHONE_WORDS.search(text[m.end() : m.end() + 8])
-            wanted = bool(pattern is HONG_KONG and m["prefix"] and m["prefix"].strip("+0 -") in ("852", "853")) or near
-            date = re.fullmatch(r"(?:19|20)\d{2}[\s-]?(?:0\d|1[0-2])[0-3]\d", m[0])
-            qq = context(m.start(), re.compile("QQ|扣扣|微信|wechat", re.IGNORECASE), 8)
-            if (
-                wanted
-                and not date
-                and not qq
-                and not context(m.start(), SERVICE_WORDS)
-                and not kept(m.start(), m.end())
-            ):
-                yield make("PHONE", m.start(), m.end())
-
-
-def _grouped(text: str) -> bool:
-    """Whether the blanks of a mobile number fall as people write them: few groups, or one blank after every digit."""
-    core = re.sub(r"^(?:\+|00)?86[\s-]{0,2}(?=1)", "", text)
-    parts = re.split(r"[\s.·-]", core)
-    return len(parts) == 1 or (len(parts) <= 4 and min(map(len, parts)) >= 2) or all(len(p) == 1 for p in parts)
-
-
 def _is_ipv6(text: str) -> bool:
     try:
         ipaddress.IPv6Address(text)
     except ValueError:
         return False
     return True
-
-
-def luhn(digits: str) -> bool:
-    """The check digit of bank cards (ISO/IEC 7812-1)."""
-    total = 0
-    for position, digit in enumerate(reversed(digits)):
-        value = int(digit) * (1 + position % 2)
-        total += value - 9 * (value > 9)
-    return total % 10 == 0
-
-
-def id_checksum(number: str) -> bool:
-    """The check character of a mainland identity number of 18 characters (GB 11643, ISO 7064 MOD 11-2)."""
-    weights = (7, 9, 10, 5, 8, 4, 2, 1, 6, 3, 7, 9, 10, 5, 8, 4, 2)
-    return (
-        len(number) == 18
-        and "10X98765432"[sum(int(d) * w for d, w in zip(number, weights, strict=False)) % 11] == number[-1]
-    )
-
-
-def hkid_checksum(number: str) -> bool:
-    """The check character of a Hong Kong identity card, e.g. A1234563 (brackets removed)."""
-    body, check = number[:-1], number[-1]
-    padded = body.rjust(8)
-    values = [36 if c == " " else ord(c) - 55 if c.isalpha() else int(c) for c in padded]
-    rest = 11 - sum(v * w for v, w in zip(values, range(9, 1, -1), strict=True)) % 11
-    return check == ("0" if rest == 11 else "A" if rest == 10 else str(rest))
-
-
-def twid_checksum(number: str) -> bool:
-    """The check digit of a Taiwan identity card, e.g. A123456789."""
-    code = "ABCDEFGHJKLMNPQRSTUVXYWZIO".index(number[0]) + 10
-    digits = [code // 10, code % 10, *map(int, number[1:])]
-    return sum(d * w for d, w in zip(digits, (1, 9, 8, 7, 6, 5, 4, 3, 2, 1, 1), strict=True)) % 10 == 0
