@@ -86,7 +86,7 @@ def test_edit_alone_offers_the_last_words_and_takes_the_next_line() -> None:
 
 def test_the_notice_comes_before_the_reply() -> None:
     told = iter(["我是AI", "", "我是AI"])
-    out, _ = talk(["a", "b", "c"], notice=lambda: next(told))
+    out, _ = talk(["a", "b", "c"], notice=lambda _: next(told))
     assert out == "我是AI\n回应a\n回应b\n我是AI\n回应c\n"
 
 

@@ -49,7 +49,7 @@ class TerminalChat:
         lang: language of the tool's own words (`zh`, `en`).
         open_base: makes the model to compare with, called when `/compare` is first used.
         set_region: called with a region code; returns what to tell the user.
-        notice: called before each reply; what it returns is shown first (the AI notice when its time has come).
+        notice: called with the message before each reply; what it returns is shown first (the AI notice when its time has come).
         paint: gives the tool's own words their look; plain by default.
         board: shows two replies beside each other: given both names, a context that gives a function of both texts.
             Without one they are printed one after the other.
@@ -63,7 +63,7 @@ class TerminalChat:
     lang: str = "zh"
     open_base: Callable[[], ChatModel] | None = None
     set_region: Callable[[str], str] | None = None
-    notice: Callable[[], str] = lambda: ""
+    notice: Callable[[str], str] = lambda _: ""
     paint: Callable[[str], str] = lambda text: text
     board: Callable[[Sequence[str]], AbstractContextManager[Callable[[Sequence[str]], object]]] | None = None
     keeper: Keeper | None = None
@@ -166,7 +166,7 @@ class TerminalChat:
         self._answer(redraw)
 
     def _answer(self, redraw: bool = False) -> None:
-        told = self.notice()
+        told = self.notice(self.history[-1].content)
         if told:
             self._tell(told, told)
         self._drawn = self._drawn + 1 if redraw else 0

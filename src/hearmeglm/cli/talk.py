@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from .common import JsonFlag, print_json
 
 if TYPE_CHECKING:
+    from ..chat.model import ChatModel
+    from ..chat.sessions import KeptTalk
+    from ..models.reference import ModelRef
     from ..recipe import Sampling
+    from ..safety.policy import Policy
+    from ..types import Message
 
 ModelArg = Annotated[
     str | None,
@@ -40,45 +45,65 @@ def chat(
     repetition_penalty: Annotated[float, typer.Option(min=0.01, help="Above 1: avoid repeating.")] = 1.0,
     max_new_tokens: Annotated[int, typer.Option(min=1, help="Longest reply in tokens.")] = 256,
     seed: Annotated[int, typer.Option(help="Seed of the draw.")] = 0,
-    region: Annotated[str, typer.Option(help="Whose hotlines to show: CN, HK, TW, US …; /region changes it.")] = "CN",
+    region: Annotated[
+        str | None,
+        typer.Option(help="Whose hotlines to show: CN, HK, TW, US …; /region changes it. Default: the policy's."),
+    ] = None,
     lang: Annotated[str, typer.Option(help="Language of the tool's own words: zh or en.")] = "zh",
+    policy: Annotated[
+        Path | None, typer.Option(help="Policy file; `hearme guard policy --out FILE` writes one.")
+    ] = None,
+    sessions: Annotated[
+        Path | None, typer.Option(help="Keep the talk in this file and go on with it next time; off by default.")
+    ] = None,
+    session: Annotated[str, typer.Option(help="Name of the talk in --sessions.")] = "terminal",
+    session_key: Annotated[Path | None, typer.Option(help="File with the encryption key of --sessions.")] = None,
     guard: Annotated[bool, typer.Option("--guard/--no-guard", help="The safety guard around the model.")] = True,
 ) -> None:
     """Talk in the terminal. `clear` forgets, `stop` ends, `/help` lists the rest."""
-    from ..chat.guarded import GuardedModel
-    from ..chat.model import ChatModel
     from ..chat.open import open_model
     from ..chat.terminal import TerminalChat
     from ..models.reference import resolve
-    from ..safety import hotlines
+    from ..safety.hotlines import check_region
+    from ..safety.policy import may_open
+    from .screen import Screen, agree
 
+    words: Literal["zh", "en"] = "en" if lang == "en" else "zh"
     ref = resolve(model)
-    hotlines.get(region)  # an unknown region is refused before the model is loaded
-    inner: ChatModel = open_model(ref)
-    guarded = GuardedModel(inner, region=region) if guard else None
-
-    def set_region(code: str) -> str:
-        rows = hotlines.get(code.upper())
-        if guarded:
-            guarded.set_region(code.upper())
-        return "\n".join(row.text("zh" if lang == "zh" else "en") for row in rows)
-
-    talk = TerminalChat(
-        model=guarded or inner,
-        write=_write,
-        sampling=_sampling(temperature, top_p, top_k, repetition_penalty, max_new_tokens, seed),
-        system=system,
-        lang=lang,
-        open_base=(lambda: open_model(_base_of(ref.source, ref.template))) if ref.adapter else None,
-        set_region=set_region,
+    rules = may_open("127.0.0.1", policy)
+    rules = rules.model_copy(
+        update={
+            "region": check_region(region or rules.region),  # an unknown one is refused before the model is loaded
+            "store_sessions": sessions is not None,
+            "remote_model": ref.kind == "remote" and not _is_here(ref.source),
+        }
     )
-    interactive = sys.stdin.isatty()
-    if interactive:
-        _write(_welcome(inner.name, lang, guard))
-    try:
-        talk.run(_lines(interactive), (lambda: None))
-    except KeyboardInterrupt:
-        _write("\n")
+    screen = Screen(words)
+    if not agree(screen, rules.first_use(words), words):
+        raise typer.Exit(1)
+    with _kept(sessions, session, session_key, rules.retention_days) as kept:
+        inner = open_model(ref)
+        guarded = _Guarding(inner, rules, words, kept) if guard and rules.crisis_protocol else None
+        talk = TerminalChat(
+            model=guarded.model if guarded else inner,
+            write=screen.write,
+            sampling=_sampling(temperature, top_p, top_k, repetition_penalty, max_new_tokens, seed),
+            system=system,
+            lang=words,
+            open_base=(lambda: open_model(_base_of(ref.source, ref.template))) if ref.adapter else None,
+            set_region=guarded.set_region if guarded else None,
+            notice=guarded.notice if guarded else lambda _: "",
+            paint=screen.paint,
+            board=screen.board if screen.colours else None,
+            keeper=guarded or kept,
+            history=list(kept.messages()) if kept else [],
+        )
+        if screen.interactive:
+            screen.write(screen.paint(_welcome(inner.name, words, guarded is not None, len(talk.history))) + "\n")
+        try:
+            talk.run(screen.lines(lambda: talk.draft))
+        except KeyboardInterrupt:
+            screen.write("\n")
 
 
 def generate(
@@ -108,43 +133,84 @@ def generate(
         print(f"{done} talks answered by {chat_model.name} -> {out}")
 
 
-def _write(text: str) -> None:
-    sys.stdout.write(text)
-    sys.stdout.flush()
+class _Guarding:
+    """The guard around the terminal's model: notices, region, incident log, and its state beside the kept talk."""
+
+    def __init__(self, inner: ChatModel, rules: Policy, lang: Literal["zh", "en"], kept: KeptTalk | None) -> None:
+        from ..chat.guarded import GuardedModel, GuardEvent
+        from ..chat.notices import Clock
+        from ..safety.guard import guard
+        from ..safety.incidents import IncidentLog
+
+        self._rules, self._lang, self._kept = rules, lang, kept
+        saved = kept.state() if kept else None
+        self._clock = Clock.from_json((saved or {}).get("clock"))
+        self._session = guard().session(saved)
+        incidents = IncidentLog.of(rules)
+
+        def incident(event: GuardEvent) -> None:
+            incidents.record(event.turn)
+
+        self.model = GuardedModel(inner, rules.region, self._session, incident)
+
+    def set_region(self, code: str) -> str:
+        """Take another region's hotlines; returns them as lines."""
+        from ..safety.hotlines import check_region, get
+
+        self.model.region = check_region(code)
+        self._rules = self._rules.model_copy(update={"region": self.model.region})
+        return "\n".join(row.text(self._lang) for row in get(self.model.region))
+
+    def notice(self, text: str) -> str:
+        """What the policy wants to be shown before the reply to `text`."""
+        return "\n".join(self._clock.due(self._rules, text, self._lang))
+
+    def add(self, message: Message) -> None:
+        """Keep a message together with the guard's state and the clock."""
+        if self._kept:
+            self._kept.add(message, {**self._session.to_json(), "clock": self._clock.to_json()})
+
+    def trim(self, keep: int) -> None:
+        """Forget all but the first messages; what the guard has heard stays heard."""
+        if self._kept:
+            self._kept.trim(keep)
 
 
-def _lines(interactive: bool) -> Iterator[str]:
-    if not interactive:
-        yield from sys.stdin
+@contextmanager
+def _kept(path: Path | None, name: str, key: Path | None, days: int) -> Iterator[KeptTalk | None]:
+    if path is None:
+        yield None
         return
-    try:
-        import readline  # noqa: F401  # line editing and history, where the platform has it
-    except ImportError:
-        pass
-    while True:
-        try:
-            yield input("\n> ")
-        except EOFError:
-            return
+    from ..chat.sessions import KeptTalk, SessionStore, read_key
+
+    with SessionStore(path, key=read_key(key) if key else None, retention_days=days) as store:
+        yield KeptTalk(store, name)
+
+
+def _is_here(url: str) -> bool:
+    from urllib.parse import urlsplit
+
+    from ..safety.policy import is_loopback
+
+    return is_loopback(urlsplit(url).hostname or "")
 
 
 def _sampling(temperature: float, top_p: float, top_k: int, penalty: float, tokens: int, seed: int) -> Sampling:
     from ..recipe import Sampling
 
-    return Sampling(
+    return Sampling(  # type: ignore[call-arg]
         temperature=temperature, top_p=top_p, top_k=top_k, repetition_penalty=penalty, max_new_tokens=tokens, seed=seed
     )
 
 
-def _base_of(source: str, template: str):  # type: ignore[no-untyped-def]  # ModelRef, imported late
+def _base_of(source: str, template: str) -> ModelRef:
     from ..models.reference import ModelRef
 
     return ModelRef("hf", "base", source, None, template)
 
 
-def _welcome(name: str, lang: str, guard: bool) -> str:
-    from ..safety.policy import notice
-
-    off = {"zh": "（安全守护已关闭，仅供研究）\n", "en": "(the safety guard is off: for research only)\n"}
-    hint = {"zh": "/help 查看命令，stop 结束。\n", "en": "/help lists the commands, stop ends.\n"}
-    return f"{name}\n{notice(lang)}\n" + ("" if guard else off[lang]) + hint[lang]
+def _welcome(name: str, lang: str, guard: bool, kept: int) -> str:
+    off = {"zh": "（安全守护已关闭，仅供研究）", "en": "(the safety guard is off: for research only)"}
+    again = {"zh": f"（接着上次的对话，共{kept}条）", "en": f"(going on with the kept talk, {kept} messages)"}
+    hint = {"zh": "/help 查看命令，stop 结束。", "en": "/help lists the commands, stop ends."}
+    return "\n".join([name, *([] if guard else [off[lang]]), *([again[lang]] if kept else []), hint[lang]])

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import secrets
 import time
 from collections.abc import AsyncGenerator, AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
@@ -30,6 +28,7 @@ from ..safety.guard import guard
 from ..safety.hotlines import regions
 from ..safety.incidents import IncidentLog
 from ..safety.policy import Policy
+from .answers import Answer
 from .auth import KeyFile
 from .errors import ApiError, from_exception
 from .gate import Gate, log, place_of
@@ -228,7 +227,7 @@ def _add_chat(api: FastAPI, serving: Serving, queue: FairQueue, metrics: Metrics
             # the first piece decides about the status: an error before it is an HTTP error, not an event
             first = await unless_gone(request.receive, anext(stream))
             metrics.observe("hearme_first_token_seconds", time.monotonic() - begun)
-            answer = _Answer(stream, first, body, serving.model.name, metrics, begun)
+            answer = Answer(stream, first, body, serving.model.name, metrics, begun)
             answered = True
             if body.stream:
                 return EventStream(answer.events(), stream, lambda: metrics.add("hearme_cancelled_total"))
@@ -244,68 +243,6 @@ def _add_chat(api: FastAPI, serving: Serving, queue: FairQueue, metrics: Metrics
             if not answered:
                 await stream.aclose()
                 place.leave()
-
-
-class _Answer:
-    """One reply on its way out, in OpenAI's two shapes."""
-
-    def __init__(
-        self, stream: AsyncGenerator[Chunk], first: Chunk, body: ChatRequest, model: str, metrics: Metrics, begun: float
-    ) -> None:
-        self._stream, self._first, self._body, self._metrics, self._begun = stream, first, body, metrics, begun
-        self._tokens = 0
-        self._base: dict[str, Any] = {
-            "id": f"chatcmpl-{secrets.token_hex(12)}",
-            "created": int(time.time()),
-            "model": model,
-        }
-
-    async def whole(self) -> JSONResponse:
-        pieces_, finish = [], "stop"
-        async for chunk in self._chunks():
-            pieces_.append(chunk.text)
-            finish = chunk.finish_reason or finish
-        choice = {
-            "index": 0,
-            "message": {"role": "assistant", "content": "".join(pieces_)},
-            "finish_reason": finish,
-        }
-        return JSONResponse({**self._base, "object": "chat.completion", "choices": [choice], "usage": self._usage()})
-
-    async def events(self) -> AsyncGenerator[bytes]:
-        try:
-            yield self._event({"role": "assistant", "content": ""})
-            finish = "stop"
-            async for chunk in self._chunks():
-                finish = chunk.finish_reason or finish
-                if chunk.text:
-                    yield self._event({"content": chunk.text})
-            yield self._event({}, finish)
-            if self._body.stream_options and self._body.stream_options.include_usage:
-                yield _data({**self._base, "object": "chat.completion.chunk", "choices": [], "usage": self._usage()})
-            yield b"data: [DONE]\n\n"
-        except Exception as err:  # too late for a status: the error is an event, and [DONE] never comes
-            log.error("a stream failed: %s", place_of(err))
-            yield _data(from_exception(err).body())
-
-    async def _chunks(self) -> AsyncIterator[Chunk]:
-        try:
-            self._tokens += self._first.tokens
-            yield self._first
-            async for chunk in self._stream:
-                self._tokens += chunk.tokens
-                yield chunk
-            self._metrics.observe("hearme_reply_seconds", time.monotonic() - self._begun)
-        finally:
-            self._metrics.add("hearme_tokens_total", self._tokens)
-            await self._stream.aclose()
-
-    def _event(self, delta: dict[str, Any], finish: str | None = None) -> bytes:
-        choice = {"index": 0, "delta": delta, "finish_reason": finish}
-        return _data({**self._base, "object": "chat.completion.chunk", "choices": [choice]})
-
-    def _usage(self) -> dict[str, int]:
-        return {"prompt_tokens": 0, "completion_tokens": self._tokens, "total_tokens": self._tokens}
 
 
 def _add_errors(api: FastAPI) -> None:
@@ -354,10 +291,6 @@ def _describe(api: FastAPI, model: str) -> None:
 
 def _no_model() -> ApiError:
     return ApiError(404, "no such model here; GET /v1/models lists what is served", "model_not_found", param="model")
-
-
-def _data(obj: Any) -> bytes:
-    return b"data: " + json.dumps(obj, ensure_ascii=False).encode() + b"\n\n"
 
 
 async def _purge(store: SessionStore) -> None:
