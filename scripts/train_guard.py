@@ -83,7 +83,9 @@ def main() -> None:
     args.add_argument("--client-turns", type=Path)
     args.add_argument("--negatives", type=int, default=1500)
     args.add_argument("--c", type=float, default=6.0, help="inverse regularisation")
-    args.add_argument("--false-alarms", type=float, default=0.01, help="share of negatives on which the classifier alone may alarm")
+    args.add_argument(
+        "--false-alarms", type=float, default=0.01, help="share of negatives on which the classifier alone may alarm"
+    )
     args.add_argument("--out", type=Path, default=RULES / "weights.npz")
     opt = args.parse_args()
 
@@ -113,10 +115,16 @@ def main() -> None:
             model = LogisticRegression(C=opt.c, max_iter=400, class_weight="balanced")
             model.fit(x[use & (fold != f)], y[head][use & (fold != f)], sample_weight=w[use & (fold != f)])
             p[fold == f] = model.predict_proba(x[fold == f])[:, 1]
-        heads.append(LogisticRegression(C=opt.c, max_iter=400, class_weight="balanced").fit(x[use], y[head][use], sample_weight=w[use]))
+        heads.append(
+            LogisticRegression(C=opt.c, max_iter=400, class_weight="balanced").fit(
+                x[use], y[head][use], sample_weight=w[use]
+            )
+        )
         scores.append(p)
         q = p[use] >= 0.5
-        print(f"head {head}: cross-validated recall {q[y[head][use]].mean():.3f}, false alarms {q[~y[head][use]].mean():.3f}")
+        print(
+            f"head {head}: cross-validated recall {q[y[head][use]].mean():.3f}, false alarms {q[~y[head][use]].mean():.3f}"
+        )
     own = np.array([examples[i].source != "cpsycound" for i in range(len(examples))])
     t_risk = quiet_threshold(scores[0][own & ~y[0]], opt.false_alarms)
     t_crisis = quiet_threshold(scores[1][own & k & ~y[1]], opt.false_alarms)

@@ -109,7 +109,9 @@ class GuardedModel:
             failed = closed(type(err).__name__)
             return Assessment(), failed, failed
 
-    def _whole(self, messages: Sequence[Message], sampling: Sampling, now: Assessment, turn: Assessment, lang: str) -> Iterator[Chunk]:
+    def _whole(
+        self, messages: Sequence[Message], sampling: Sampling, now: Assessment, turn: Assessment, lang: str
+    ) -> Iterator[Chunk]:
         """Elevated state: the model's reply is read to its end before a word of it is shown."""
         code = cast(Lang, lang)
         care = [Message("system", CARE[lang])]
@@ -133,7 +135,9 @@ class GuardedModel:
         yield Chunk(f"{text}\n\n{reply('reminder', self.region, code)}", tokens)
         yield Chunk("", 0, finish)
 
-    def _by_sentence(self, messages: Sequence[Message], sampling: Sampling, now: Assessment, turn: Assessment, lang: str) -> Iterator[Chunk]:
+    def _by_sentence(
+        self, messages: Sequence[Message], sampling: Sampling, now: Assessment, turn: Assessment, lang: str
+    ) -> Iterator[Chunk]:
         """No crisis: a sentence is shown once the reply up to its end has passed the check."""
         text, shown, held, finish = "", 0, 0, "stop"
         with closing(self.model.stream(messages, sampling)) as chunks:  # type: ignore[type-var]
@@ -145,7 +149,9 @@ class GuardedModel:
                 if not ends:
                     continue
                 if problems := self._check(text[: ends[-1]], crisis=False):
-                    yield from self._written(self._instead(lang, bool(shown)), GuardEvent(now, turn, "replaced", problems))
+                    yield from self._written(
+                        self._instead(lang, bool(shown)), GuardEvent(now, turn, "replaced", problems)
+                    )
                     return
                 yield Chunk(text[shown : ends[-1]], held)
                 shown, held = ends[-1], 0

@@ -20,7 +20,9 @@ def register(app: typer.Typer) -> None:
 
 @guard_app.command("check")
 def check(
-    source: Annotated[Path, typer.Option("--in", help='JSON Lines: {"id", "text"} or {"id", "turns": [client messages]}.')],
+    source: Annotated[
+        Path, typer.Option("--in", help='JSON Lines: {"id", "text"} or {"id", "turns": [client messages]}.')
+    ],
     out: Annotated[Path, typer.Option("--out", help="JSON Lines written: id, risk, crisis, kind, level, because.")],
     json_mode: JsonFlag = False,
 ) -> None:
@@ -38,7 +40,9 @@ def check(
 
 @guard_app.command("eval")
 def evaluate_command(
-    psysuicide: Annotated[Path | None, typer.Option(help="PsySUICIDE validation file (valid.json); its measuring half is used.")] = None,
+    psysuicide: Annotated[
+        Path | None, typer.Option(help="PsySUICIDE validation file (valid.json); its measuring half is used.")
+    ] = None,
     half: Annotated[str, typer.Option(help="measuring (nothing was tuned on it) or building.")] = "measuring",
     rules_only: Annotated[bool, typer.Option("--rules-only", help="Without the classifier.")] = False,
     json_mode: JsonFlag = False,
@@ -95,7 +99,9 @@ def policy_command(
 
 
 def hotlines_command(
-    region: Annotated[str, typer.Argument(help="Region code (CN, HK, TW, US, CA, GB, IE, AU, NZ); all if left out.")] = "",
+    region: Annotated[
+        str, typer.Argument(help="Region code (CN, HK, TW, US, CA, GB, IE, AU, NZ); all if left out.")
+    ] = "",
     lang: Annotated[str, typer.Option(help="zh or en.")] = "zh",
     json_mode: JsonFlag = False,
 ) -> None:
@@ -109,6 +115,9 @@ def hotlines_command(
     else:
         for r in rows:
             text = r.text("en" if lang == "en" else "zh")
-            console().print(f"{r.region}  {text}  [{r.serves}; {'/'.join(r.languages)}; {r.channel}; checked {r.checked}; {r.source}]", markup=False)
+            console().print(
+                f"{r.region}  {text}  [{r.serves}; {'/'.join(r.languages)}; {r.channel}; checked {r.checked}; {r.source}]",
+                markup=False,
+            )
     for r in old:
         console(True).print(f"stale: {r.region} {r.number} was last checked on {r.checked}", markup=False)

@@ -168,7 +168,7 @@ def run_crisis_suite(
     Raises:
         ModelError: what the model raises.
     """
-    settings = sampling or Sampling(max_new_tokens=200)
+    settings = sampling or Sampling.model_validate({"max_new_tokens": 200})
     rows: list[dict[str, Any]] = []
     chosen: Sequence[Case] = list(cases) if cases is not None else load_cases()
     for case in chosen:

@@ -32,7 +32,10 @@ def check_file(source: Path, out: Path, the_guard: Guard | None = None) -> dict[
         for number, row in read_jsonl(source):
             turns = row.get("turns", [row["text"]] if "text" in row else None)
             if "id" not in row or not isinstance(turns, list) or not all(isinstance(t, str) for t in turns):
-                raise DataError('expected {"id", "text"} or {"id", "turns": [strings]}, found another shape', where=f"{source}:{number}")
+                raise DataError(
+                    'expected {"id", "text"} or {"id", "turns": [strings]}, found another shape',
+                    where=f"{source}:{number}",
+                )
             found = judge.assess(turns)
             counts.update(n=1, risk=found.risk, crisis=found.crisis)
             yield {"id": row["id"], **found.to_json()}

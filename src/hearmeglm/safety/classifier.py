@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import io
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -85,7 +86,7 @@ class Classifier:
         Raises:
             OSError, ValueError, KeyError: missing or damaged.
         """
-        with np.load(path, allow_pickle=False) as file:
+        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as file:
             weights = file["weights"].astype(np.float32) * file["scale"][:, None]
             model = cls(weights, file["findings"].astype(np.float32), file["bias"], tuple(file["thresholds"].tolist()))
         if model.weights.shape != (2, BUCKETS) or model.findings.shape != (2, FINDINGS) or len(model.thresholds) != 4:
@@ -98,7 +99,10 @@ class Classifier:
         """Probabilities (risk, crisis) of a masked text with the rules' findings."""
         flags = finding_set(findings)
         bias = self.bias + (self.findings[:, flags].sum(axis=1) if len(flags) else 0.0)
-        z = np.max([self.weights[:, g].sum(axis=1) / np.sqrt(len(g)) for g in map(gram_set, windows(text))], axis=0) + bias
+        z = (
+            np.max([self.weights[:, g].sum(axis=1) / np.sqrt(len(g)) for g in map(gram_set, windows(text))], axis=0)
+            + bias
+        )
         p = 1.0 / (1.0 + np.exp(-z))
         return float(p[0]), float(p[1])
 

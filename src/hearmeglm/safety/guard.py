@@ -52,7 +52,13 @@ class Assessment:
     closed: bool = False
 
     def to_json(self) -> dict[str, Any]:
-        return {"risk": self.risk, "crisis": self.crisis, "kind": self.kind, "level": self.level, "because": list(self.because)}
+        return {
+            "risk": self.risk,
+            "crisis": self.crisis,
+            "kind": self.kind,
+            "level": self.level,
+            "because": list(self.because),
+        }
 
 
 def closed(reason: str) -> Assessment:
@@ -86,7 +92,11 @@ class Session:
 
     def to_json(self) -> dict[str, Any]:
         """State without the client's words: enough for an elevated state to outlive a restart."""
-        return {"worst": {**self.worst.to_json(), "because": [], "closed": self.worst.closed}, "signs": dict(self.signs), "turns": self.turns}
+        return {
+            "worst": {**self.worst.to_json(), "because": [], "closed": self.worst.closed},
+            "signs": dict(self.signs),
+            "turns": self.turns,
+        }
 
 
 @dataclass(frozen=True)
@@ -122,7 +132,14 @@ class Guard:
         session = Session(self)
         if saved:
             worst = saved["worst"]
-            session.worst = Assessment(bool(worst["risk"]), bool(worst["crisis"]), str(worst["kind"]), str(worst["level"]), ("earlier in this session",), bool(worst["closed"]))
+            session.worst = Assessment(
+                bool(worst["risk"]),
+                bool(worst["crisis"]),
+                str(worst["kind"]),
+                str(worst["level"]),
+                ("earlier in this session",),
+                bool(worst["closed"]),
+            )
             session.signs, session.turns = dict(saved["signs"]), int(saved["turns"])
         return session
 
@@ -152,8 +169,11 @@ class Guard:
             t_risk, t_crisis, weak_risk, weak_crisis = self.classifier.thresholds
             if session.turns > 1:
                 _, p_talk = self.classifier.score(session.tail, ["talk", *names(hits, session.signs)])
-                if p_talk >= t_crisis and p_talk > p_crisis and not _framed_only(hits):
-                    p_crisis = p_talk
+                p_crisis = max(p_crisis, p_talk)
+            if _framed_only(
+                hits
+            ):  # negated, past, fiction, study: the words alarm the classifier, the frame explains them
+                p_crisis = min(p_crisis, t_crisis - 1e-6)
             if level == LOW and p_crisis >= SECONDED and any(h.level == LOW and not h.frames for h in hits):
                 level = MODERATE
                 because = [f"classifier {p_crisis:.2f} beside: {because[0]}", *because[1:]]
@@ -198,7 +218,15 @@ class Guard:
         found = session.signs
         acute = [s for s in _ACUTE if s in found]
         home = ("hurt" in found or "secret" in found) and "abuser" in found
-        total = sum(found.values()) - (3.0 if session.benign else 0.0) - (0.0 if len(acute) >= 2 or (set(acute) - {"calm"} and {"hopeless", "burden", "dark"} & found.keys()) else 1.6)
+        total = (
+            sum(found.values())
+            - (3.0 if session.benign else 0.0)
+            - (
+                0.0
+                if len(acute) >= 2 or (set(acute) - {"calm"} and {"hopeless", "burden", "dark"} & found.keys())
+                else 1.6
+            )
+        )
         if home:
             total = max(total, SIGNS_RISK)
         return total, [f"signs over the talk: {', '.join(sorted(found, key=lambda s: -found[s]))}"]
@@ -218,7 +246,9 @@ def _framed_only(hits: Sequence[Hit]) -> bool:
 
 def _strongest(hits: Sequence[Hit]) -> tuple[int, str, list[str]]:
     real = sorted((h for h in hits if h.level > NONE), key=lambda h: (-h.level, KINDS.index(h.kind)))
-    because = [f"{h.rule}: {' '.join(h.text.split())[:60]}" + (f" ({', '.join(h.frames)})" if h.frames else "") for h in real]
+    because = [
+        f"{h.rule}: {' '.join(h.text.split())[:60]}" + (f" ({', '.join(h.frames)})" if h.frames else "") for h in real
+    ]
     return (real[0].level, real[0].kind, because) if real else (NONE, "", [])
 
 

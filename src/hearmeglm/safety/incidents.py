@@ -35,7 +35,12 @@ class IncidentLog:
         """
         if self.path is None or not assessment.crisis:
             return False
-        row = {"time": time.strftime("%Y-%m-%dT%H:%M:%S%z"), "kind": assessment.kind, "level": assessment.level, "guard_failed": assessment.closed}
+        row = {
+            "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+            "kind": assessment.kind,
+            "level": assessment.level,
+            "guard_failed": assessment.closed,
+        }
         if self.with_text and consent and text:
             row["text"] = text
         self.path.parent.mkdir(parents=True, exist_ok=True)

@@ -13,7 +13,18 @@ from typing import Any
 
 LEVELS = ("none", "low", "moderate", "high", "imminent")
 NONE, LOW, MODERATE, HIGH, IMMINENT = range(5)
-KINDS = ("suicide", "self_harm", "violence", "abuse", "minor", "medical", "overdose", "psychosis", "eating", "perinatal")
+KINDS = (
+    "suicide",
+    "self_harm",
+    "violence",
+    "abuse",
+    "minor",
+    "medical",
+    "overdose",
+    "psychosis",
+    "eating",
+    "perinatal",
+)
 NEAR = 60
 _SELF = {"suicide", "self_harm", "eating", "psychosis"}
 _BREAK = re.compile(r"[。！？!?\n;；]+|\.(?=\s|$)")
@@ -80,7 +91,14 @@ class Language:
             if joined(row["any"]).search(""):
                 raise ValueError(f"rule {row['id']} matches nothing at all")
         rules = tuple(
-            Rule(r["id"], str(r["kind"]), LEVELS.index(r["level"]), joined(r["any"]), frozenset(r.get("keep", ())), tuple(joined([p]) for p in r.get("near", ())))
+            Rule(
+                r["id"],
+                str(r["kind"]),
+                LEVELS.index(r["level"]),
+                joined(r["any"]),
+                frozenset(r.get("keep", ())),
+                tuple(joined([p]) for p in r.get("near", ())),
+            )
             for r in tree["rules"]
         )
         if unknown := {r.kind for r in rules} - set(KINDS):
@@ -88,7 +106,10 @@ class Language:
         if missing := set(KINDS) - {r.kind for r in rules}:
             raise ValueError(f"no rule for {sorted(missing)}")
         frames = {name: re.compile(p) for name, p in tree["frames"].items()}
-        if missing := {"fiction", "study", "resource", "past", "safe", "present", "other", "negated", "joke"} - frames.keys():
+        if (
+            missing := {"fiction", "study", "resource", "past", "safe", "present", "other", "negated", "joke"}
+            - frames.keys()
+        ):
             raise ValueError(f"no frame {sorted(missing)}")
         signs = {name: (float(s["weight"]), joined(s["any"])) for name, s in tree["signs"].items()}
         return cls(code, joined(tree["mask"]), frames, rules, signs, re.compile(tree["benign"]))
@@ -148,7 +169,14 @@ class Language:
 
         if found("negated", clause[-14:] if self.code == "zh" else clause[-60:]):
             return Hit(rule.id, rule.kind, NONE, match[0], tuple(frames))
-        first_person = bool(re.search(r"我(?!的?(?:角色|主角|写|演|朋友|同学))[^，。]{0,6}$" if self.code == "zh" else r"\bi\b|\bi'|\bmy(?:self)?\b", before[-24:] + match[0]))
+        first_person = bool(
+            re.search(
+                r"我(?!的?(?:角色|主角|写|演|朋友|同学))[^，。]{0,6}$"
+                if self.code == "zh"
+                else r"\bi\b|\bi'|\bmy(?:self)?\b",
+                before[-24:] + match[0],
+            )
+        )
         same = self.frames["fiction"].search(sentence)
         if context.fiction and (same or not first_person) and rule.level < IMMINENT + bool(same or not first_person):
             frames.append("fiction")
@@ -162,7 +190,12 @@ class Language:
             level = min(level, LOW)
         elif found("past", sentence) and not present:
             level = min(level, LOW)
-        if rule.kind in _SELF and level > LOW and "other" not in rule.keep and self._other(before + match[0], first_person):
+        if (
+            rule.kind in _SELF
+            and level > LOW
+            and "other" not in rule.keep
+            and self._other(before + match[0], first_person)
+        ):
             frames.append("other")
             level = level if level == IMMINENT else level - 1
             if context.resource:
@@ -182,7 +215,11 @@ class Language:
         last_other = max((m.end() for m in self.frames["other"].finditer(before)), default=-1)
         if last_other < 0:
             return False
-        mine = r"(?:^|[^的跟和对让])我(?!的?(?:朋友|同学|妈|爸|儿子|女儿|哥|姐|弟|妹|室友|闺蜜|一个|们))|自己" if self.code == "zh" else r"\bi\b|\bi'\w+|\bmyself\b|\bme\b"
+        mine = (
+            r"(?:^|[^的跟和对让])我(?!的?(?:朋友|同学|妈|爸|儿子|女儿|哥|姐|弟|妹|室友|闺蜜|一个|们))|自己"
+            if self.code == "zh"
+            else r"\bi\b|\bi'\w+|\bmyself\b|\bme\b"
+        )
         last_mine = max((m.end() for m in re.finditer(mine, before)), default=-1)
         return last_other > last_mine
 

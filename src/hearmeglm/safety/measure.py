@@ -60,7 +60,18 @@ def corpus(folder: Path = CORPUS) -> list[Example]:
             if not head:
                 raise DataError("expected a block head before the first text", where=f"{path.name}:{number}")
             turns = tuple(t.strip() for t in line.split("||"))
-            out.append(Example(f"{path.stem}-{number}", turns, head[0] != "N", head[0] == "C", head[1], head[2], path.stem[:2], "own"))
+            out.append(
+                Example(
+                    f"{path.stem}-{number}",
+                    turns,
+                    head[0] != "N",
+                    head[0] == "C",
+                    head[1],
+                    head[2],
+                    path.stem[:2],
+                    "own",
+                )
+            )
     return out
 
 
@@ -71,7 +82,18 @@ def psysuicide(path: Path) -> list[Example]:
         labels = set(row["labels"])
         risk = labels != {UNRELATED}
         crisis = False if not risk else True if labels & _CRISIS else None
-        out.append(Example(f"psysuicide-{row['idx']}", (row["text"],), risk, crisis, sorted(labels)[0], "moderate" if risk else "none", "zh", "psysuicide"))
+        out.append(
+            Example(
+                f"psysuicide-{row['idx']}",
+                (row["text"],),
+                risk,
+                crisis,
+                sorted(labels)[0],
+                "moderate" if risk else "none",
+                "zh",
+                "psysuicide",
+            )
+        )
     return out
 
 
@@ -97,7 +119,13 @@ def rate(flags: Sequence[bool]) -> dict[str, Any]:
     """Share of true flags with n and its interval."""
     n, hits = len(flags), sum(flags)
     low, high = wilson(hits, n)
-    return {"n": n, "hits": hits, "rate": round(hits / n, 4) if n else None, "low": round(low, 4), "high": round(high, 4)}
+    return {
+        "n": n,
+        "hits": hits,
+        "rate": round(hits / n, 4) if n else None,
+        "low": round(low, 4),
+        "high": round(high, 4),
+    }
 
 
 def evaluate(guard: Guard, examples: Iterable[Example]) -> dict[str, Any]:
@@ -109,7 +137,11 @@ def evaluate(guard: Guard, examples: Iterable[Example]) -> dict[str, Any]:
             continue
         name = "recall" if e.crisis else "false alarms"
         keys = [name, f"{name} lang={e.lang}", f"{name} {'talk' if len(e.turns) > 1 else 'line'}"]
-        keys += [f"{name} kind={e.kind}", f"{name} level={e.level}"] if e.crisis else [f"{name} risk={'yes' if e.risk else 'no'}"]
+        keys += (
+            [f"{name} kind={e.kind}", f"{name} level={e.level}"]
+            if e.crisis
+            else [f"{name} risk={'yes' if e.risk else 'no'}"]
+        )
         for key in keys:
             groups[key].append(a.crisis)
     tp = sum(e.risk and a.risk for e, a in rows)
@@ -129,9 +161,13 @@ def evaluate(guard: Guard, examples: Iterable[Example]) -> dict[str, Any]:
     }
 
 
-def report(guard: Guard, psysuicide_file: Path | None = None, *, building_half: bool = False) -> dict[str, dict[str, Any]]:
+def report(
+    guard: Guard, psysuicide_file: Path | None = None, *, building_half: bool = False
+) -> dict[str, dict[str, Any]]:
     """`evaluate` on one half of the own corpus, and of PsySUICIDE if its file is given."""
     sets = {"own corpus": corpus()}
     if psysuicide_file is not None:
         sets["PsySUICIDE"] = psysuicide(psysuicide_file)
-    return {name: evaluate(guard, [e for e in examples if building(e) == building_half]) for name, examples in sets.items()}
+    return {
+        name: evaluate(guard, [e for e in examples if building(e) == building_half]) for name, examples in sets.items()
+    }

@@ -18,10 +18,16 @@ from . import hotlines
 from .guard import RULES, _tree, guard
 
 REASONS = ("method", "validation", "diagnosis", "prescription", "human", "licence", "abandon")
-_NUMBER = re.compile(r"(?<![\d.])\+?\(?\d(?:[\d() \-–.]{0,18}\d)?(?![\d.]*\d)")
-_DIAL = re.compile(r"电话|热线|拨打?|致电|打给|联系|号码|专线|短信|call|dial|phone|text|hotline|helpline|lifeline|number|contact|reach", re.I)
+_NUMBER = re.compile(r"(?<![\d.])\+?(?:\(\d{1,4}\)[ \-]?)?\d(?:[\d \-–.]{0,18}\d)?(?![\d.]*\d)")
+_DIAL = re.compile(
+    r"电话|热线|拨打?|致电|打给|联系|号码|专线|短信|call|dial|phone|text|hotline|helpline|lifeline|number|contact|reach",
+    re.I,
+)
 _NOT_A_NUMBER = re.compile(r"^(?:19|20)\d\d$")
-_UNIT = re.compile(r"\s*(?:小时|分钟|秒|天|周|个?月|年|岁|次|遍|步|点|%|％|号(?!码)|元|块|米|公里|种|条|个|hours?|minutes?|seconds?|days?|weeks?|months?|years?|times|steps?|percent|people|breaths?|things?|am|pm|:\d|/7)", re.I)
+_UNIT = re.compile(
+    r"\s*(?:小时|分钟|秒|天|周|个?月|年|岁|次|遍|步|点|%|％|号(?!码)|元|块|米|公里|种|条|个|hours?|minutes?|seconds?|days?|weeks?|months?|years?|times|steps?|percent|people|breaths?|things?|am|pm|:\d|/7)",
+    re.I,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +50,9 @@ def _rules(path: Path = RULES / "output.yaml") -> Mapping[str, re.Pattern[str]] 
     return rules
 
 
-def check_reply(text: str, *, region: str | None = None, crisis: bool = False, rules: Path = RULES / "output.yaml") -> tuple[Problem, ...]:
+def check_reply(
+    text: str, *, region: str | None = None, crisis: bool = False, rules: Path = RULES / "output.yaml"
+) -> tuple[Problem, ...]:
     """What is wrong with a reply; empty if it may be shown.
 
     Args:
@@ -76,7 +84,12 @@ def unknown_numbers(text: str, region: str | None = None) -> list[str]:
         for piece in [match[0]] if re.sub(r"\D", "", match[0]) in known else re.split(r"[ ,]{2,}", match[0]):
             digits = re.sub(r"\D", "", piece)
             near = _DIAL.search(text[max(0, match.start() - 16) : match.end() + 12])
-            if digits in known or len(digits) < 3 or _UNIT.match(text, match.end()) or (_NOT_A_NUMBER.match(digits) and not near):
+            if (
+                digits in known
+                or len(digits) < 3
+                or _UNIT.match(text, match.end())
+                or (_NOT_A_NUMBER.match(digits) and not near)
+            ):
                 continue
             if len(digits) >= 7 or near:
                 out.append(piece.strip())

@@ -47,8 +47,8 @@ _DEPENDENCE = re.compile(
 class Responsible(Section):
     """Who answers for an installation that others can reach."""
 
-    name: str = Field("", description="Responsible person.")
-    contact: str = Field("", description="How to reach that person at any hour (hand-over).")
+    name: str = Field(default="", description="Responsible person.")
+    contact: str = Field(default="", description="How to reach that person at any hour (hand-over).")
 
 
 class Signature(Section):
@@ -61,25 +61,46 @@ class Signature(Section):
 class Policy(Section):
     """The switches."""
 
-    region: str = Field("CN", description="Hotline region offered first; the client can choose another.")
-    notice_at_start: bool = Field(True, description="Say at the start that Jerry is an AI.")
-    notice_every_minutes: int = Field(120, ge=0, description="Repeat the AI notice after this much time in one talk; 0: never.")
-    break_every_minutes: int = Field(60, ge=0, description="Suggest a break after this much time; 0: never.")
-    dependence_reminder: bool = Field(True, description="Point to real people when signs of dependence are noticed.")
-    minors: bool = Field(False, description="Minors mode: shorter intervals, youth lines first, no role play.")
-    companion_roleplay: bool = Field(False, description="Allow romantic or family role play. Never with minors.")
-    crisis_protocol: bool = Field(True, description="The guard around every model. Cannot be switched off when open to others.")
-    therapy_claims: bool = Field(False, description="Present Jerry as therapy. Off: support and information only.")
-    store_sessions: bool = Field(False, description="Keep talks on this machine.")
-    retention_days: int = Field(30, ge=1, description="Delete kept talks after this many days.")
-    train_on_votes: bool = Field(False, description="Use votes as training data, only of clients who agreed.")
-    remote_model: bool = Field(False, description="Text goes to another machine (model or judge); the client is told.")
-    incident_log: str = Field("", description="File for incidents (time, kind, level); empty: off.")
-    incident_text: bool = Field(False, description="Add the message to an incident if the client agreed.")
-    responsible: Responsible = Field(default_factory=Responsible, description="Needed beyond 127.0.0.1.")  # type: ignore[arg-type]
+    region: str = Field(default="CN", description="Hotline region offered first; the client can choose another.")
+    notice_at_start: bool = Field(default=True, description="Say at the start that Jerry is an AI.")
+    notice_every_minutes: int = Field(
+        120, ge=0, description="Repeat the AI notice after this much time in one talk; 0: never."
+    )
+    break_every_minutes: int = Field(default=60, ge=0, description="Suggest a break after this much time; 0: never.")
+    dependence_reminder: bool = Field(
+        default=True, description="Point to real people when signs of dependence are noticed."
+    )
+    minors: bool = Field(default=False, description="Minors mode: shorter intervals, youth lines first, no role play.")
+    companion_roleplay: bool = Field(
+        default=False, description="Allow romantic or family role play. Never with minors."
+    )
+    crisis_protocol: bool = Field(
+        True, description="The guard around every model. Cannot be switched off when open to others."
+    )
+    therapy_claims: bool = Field(
+        default=False, description="Present Jerry as therapy. Off: support and information only."
+    )
+    store_sessions: bool = Field(default=False, description="Keep talks on this machine.")
+    retention_days: int = Field(default=30, ge=1, description="Delete kept talks after this many days.")
+    train_on_votes: bool = Field(default=False, description="Use votes as training data, only of clients who agreed.")
+    remote_model: bool = Field(
+        default=False, description="Text goes to another machine (model or judge); the client is told."
+    )
+    incident_log: str = Field(default="", description="File for incidents (time, kind, level); empty: off.")
+    incident_text: bool = Field(default=False, description="Add the message to an incident if the client agreed.")
+    responsible: Responsible = Field(default_factory=Responsible, description="Needed beyond 127.0.0.1.")
     checklist: dict[str, Signature] = Field(default_factory=dict, description=f"Signed items: {', '.join(CHECKLIST)}.")
 
-    def due(self, *, minutes: float, since_notice: float, since_break: float | None = None, text: str = "", lang: Lang = "zh", name: str = "Jerry") -> list[str]:
+    def due(
+        self,
+        *,
+        minutes: float,
+        since_notice: float,
+        since_break: float | None = None,
+        text: str = "",
+        lang: Lang = "zh",
+        name: str = "Jerry",
+    ) -> list[str]:
         """Notices to show now.
 
         Args:
@@ -93,7 +114,10 @@ class Policy(Section):
             out = ["start"] * self.notice_at_start + ["minor"] * self.minors
         elif self.notice_every_minutes and since_notice >= self.notice_every_minutes * factor:
             out = ["minor_timer" if self.minors else "timer"]
-        if self.break_every_minutes and (minutes if since_break is None else since_break) >= self.break_every_minutes * factor:
+        if (
+            self.break_every_minutes
+            and (minutes if since_break is None else since_break) >= self.break_every_minutes * factor
+        ):
             out.append("break")
         if self.dependence_reminder and shows_dependence(text):
             out.append("dependence")
@@ -102,10 +126,17 @@ class Policy(Section):
     def first_use(self, lang: Lang = "zh", name: str = "Jerry") -> str:
         """What a client agrees to before the first talk."""
         stored = {
-            "zh": f"这台机器上保存对话 {self.retention_days} 天，可导出、可删除。" if self.store_sessions else "不保存对话。",
-            "en": f"talks are kept on this machine for {self.retention_days} days; you can export and delete them." if self.store_sessions else "talks are not stored.",
+            "zh": f"这台机器上保存对话 {self.retention_days} 天，可导出、可删除。"
+            if self.store_sessions
+            else "不保存对话。",
+            "en": f"talks are kept on this machine for {self.retention_days} days; you can export and delete them."
+            if self.store_sessions
+            else "talks are not stored.",
         }[lang]
-        leaves = {"zh": "会，模型或评审在另一台机器上。" if self.remote_model else "不会。", "en": "yes, the model or judge runs elsewhere." if self.remote_model else "no."}[lang]
+        leaves = {
+            "zh": "会，模型或评审在另一台机器上。" if self.remote_model else "不会。",
+            "en": "yes, the model or judge runs elsewhere." if self.remote_model else "no.",
+        }[lang]
         return notice("first_use", self.region, lang, name).replace("{storage}", stored).replace("{egress}", leaves)
 
 
@@ -135,14 +166,25 @@ def load_policy(path: Path | str) -> Policy:
         tree = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
         policy = Policy.model_validate(tree)
     except ValidationError as err:
-        faults = "; ".join(f"{'.'.join(map(str, e['loc']))}: {'unknown key' if e['type'] == 'extra_forbidden' else e['msg']}" for e in err.errors())
+        faults = "; ".join(
+            f"{'.'.join(map(str, e['loc']))}: {'unknown key' if e['type'] == 'extra_forbidden' else e['msg']}"
+            for e in err.errors()
+        )
         raise UserError(faults, where=str(path), hint="`hearme guard policy` lists the switches") from None
     except (OSError, ValueError, yaml.YAMLError) as err:
-        raise UserError(f"expected a policy file in YAML, found {' '.join(str(err).split())[:160]}", where=str(path), hint="`hearme guard policy --out policy.yaml` writes one to fill in") from None
+        raise UserError(
+            f"expected a policy file in YAML, found {' '.join(str(err).split())[:160]}",
+            where=str(path),
+            hint="`hearme guard policy --out policy.yaml` writes one to fill in",
+        ) from None
     if unknown := sorted(policy.checklist.keys() - CHECKLIST.keys()):
-        raise UserError(f"checklist: unknown items {', '.join(unknown)}", where=str(path), hint=f"items: {', '.join(CHECKLIST)}")
+        raise UserError(
+            f"checklist: unknown items {', '.join(unknown)}", where=str(path), hint=f"items: {', '.join(CHECKLIST)}"
+        )
     if policy.region not in load().regions:
-        raise UserError(f"region: expected one of {', '.join(load().regions)}, found {policy.region!r}", where=str(path))
+        raise UserError(
+            f"region: expected one of {', '.join(load().regions)}, found {policy.region!r}", where=str(path)
+        )
     if policy.minors and policy.companion_roleplay:
         raise UserError("companion_roleplay cannot be on with minors", where=str(path))
     return policy
@@ -159,19 +201,84 @@ class Duty:
 
 
 DUTIES = (
-    Duty("China: interim measures on anthropomorphic AI interaction (2026-07-15)", "users are told that they talk with an AI", "notice_at_start", lambda p: p.notice_at_start),
-    Duty("China: interim measures on anthropomorphic AI interaction (2026-07-15)", "reminder in long continuous use (2 hours)", "notice_every_minutes", lambda p: 0 < p.notice_every_minutes <= 120),
-    Duty("China: interim measures on anthropomorphic AI interaction (2026-07-15)", "crisis response, hand-over to a person", "crisis_protocol, responsible", lambda p: p.crisis_protocol and bool(p.responsible.contact)),
-    Duty("China: interim measures on anthropomorphic AI interaction (2026-07-15)", "no inducing of dependence; minors are protected", "dependence_reminder, companion_roleplay", lambda p: p.dependence_reminder and not (p.minors and p.companion_roleplay)),
-    Duty("China: PIPL Art. 28", "health data only with consent and need", "store_sessions, train_on_votes", lambda p: not p.train_on_votes or p.store_sessions),
-    Duty("California: SB 243 (2026-01-01)", "clear notice that it is an AI", "notice_at_start", lambda p: p.notice_at_start),
-    Duty("California: SB 243 (2026-01-01)", "a published suicide and self-harm protocol with referral", "crisis_protocol", lambda p: p.crisis_protocol),
-    Duty("California: SB 243 (2026-01-01)", "minors: AI and break reminder at least every 3 hours", "minors, notice_every_minutes, break_every_minutes", lambda p: 0 < p.notice_every_minutes <= 180 and 0 < p.break_every_minutes <= 180),
-    Duty("New York: companion law (2025-11-05)", "AI notice at the start and at least every 3 hours", "notice_at_start, notice_every_minutes", lambda p: p.notice_at_start and 0 < p.notice_every_minutes <= 180),
-    Duty("New York: companion law (2025-11-05)", "detects suicidal ideation and refers to services", "crisis_protocol", lambda p: p.crisis_protocol),
-    Duty("Illinois: therapy resources act (2025)", "no AI therapy without a licensed professional", "therapy_claims", lambda p: not p.therapy_claims),
-    Duty("EU: AI Act Art. 50", "people are told that they interact with an AI", "notice_at_start", lambda p: p.notice_at_start),
-    Duty("EU: GDPR Art. 9", "health data only with explicit consent, deletable, limited in time", "store_sessions, retention_days, incident_text", lambda p: p.retention_days <= 365),
+    Duty(
+        "China: interim measures on anthropomorphic AI interaction (2026-07-15)",
+        "users are told that they talk with an AI",
+        "notice_at_start",
+        lambda p: p.notice_at_start,
+    ),
+    Duty(
+        "China: interim measures on anthropomorphic AI interaction (2026-07-15)",
+        "reminder in long continuous use (2 hours)",
+        "notice_every_minutes",
+        lambda p: 0 < p.notice_every_minutes <= 120,
+    ),
+    Duty(
+        "China: interim measures on anthropomorphic AI interaction (2026-07-15)",
+        "crisis response, hand-over to a person",
+        "crisis_protocol, responsible",
+        lambda p: p.crisis_protocol and bool(p.responsible.contact),
+    ),
+    Duty(
+        "China: interim measures on anthropomorphic AI interaction (2026-07-15)",
+        "no inducing of dependence; minors are protected",
+        "dependence_reminder, companion_roleplay",
+        lambda p: p.dependence_reminder and not (p.minors and p.companion_roleplay),
+    ),
+    Duty(
+        "China: PIPL Art. 28",
+        "health data only with consent and need",
+        "store_sessions, train_on_votes",
+        lambda p: not p.train_on_votes or p.store_sessions,
+    ),
+    Duty(
+        "California: SB 243 (2026-01-01)",
+        "clear notice that it is an AI",
+        "notice_at_start",
+        lambda p: p.notice_at_start,
+    ),
+    Duty(
+        "California: SB 243 (2026-01-01)",
+        "a published suicide and self-harm protocol with referral",
+        "crisis_protocol",
+        lambda p: p.crisis_protocol,
+    ),
+    Duty(
+        "California: SB 243 (2026-01-01)",
+        "minors: AI and break reminder at least every 3 hours",
+        "minors, notice_every_minutes, break_every_minutes",
+        lambda p: 0 < p.notice_every_minutes <= 180 and 0 < p.break_every_minutes <= 180,
+    ),
+    Duty(
+        "New York: companion law (2025-11-05)",
+        "AI notice at the start and at least every 3 hours",
+        "notice_at_start, notice_every_minutes",
+        lambda p: p.notice_at_start and 0 < p.notice_every_minutes <= 180,
+    ),
+    Duty(
+        "New York: companion law (2025-11-05)",
+        "detects suicidal ideation and refers to services",
+        "crisis_protocol",
+        lambda p: p.crisis_protocol,
+    ),
+    Duty(
+        "Illinois: therapy resources act (2025)",
+        "no AI therapy without a licensed professional",
+        "therapy_claims",
+        lambda p: not p.therapy_claims,
+    ),
+    Duty(
+        "EU: AI Act Art. 50",
+        "people are told that they interact with an AI",
+        "notice_at_start",
+        lambda p: p.notice_at_start,
+    ),
+    Duty(
+        "EU: GDPR Art. 9",
+        "health data only with explicit consent, deletable, limited in time",
+        "store_sessions, retention_days, incident_text",
+        lambda p: p.retention_days <= 365,
+    ),
 )
 
 
@@ -200,15 +307,25 @@ def may_open(host: str, policy_file: Path | str | None) -> Policy:
     if is_loopback(host):
         return load_policy(policy_file) if policy_file else Policy()
     if not policy_file:
-        raise UserError(f"opening on {host} lets others talk to Jerry: expected a policy file, found none", where="--host", hint="`hearme guard policy --out policy.yaml` writes one to fill in, or stay on 127.0.0.1")
+        raise UserError(
+            f"opening on {host} lets others talk to Jerry: expected a policy file, found none",
+            where="--host",
+            hint="`hearme guard policy --out policy.yaml` writes one to fill in, or stay on 127.0.0.1",
+        )
     policy = load_policy(policy_file)
     missing = [f"responsible.{k}" for k in ("name", "contact") if not getattr(policy.responsible, k).strip()]
     missing += [f"checklist.{item} ({text})" for item, text in CHECKLIST.items() if item not in policy.checklist]
     missing += [] if policy.crisis_protocol else ["crisis_protocol: true"]
     missing += [] if policy.notice_at_start else ["notice_at_start: true"]
-    missing += [f"hotline {r.region} {r.number} checked again (last {r.checked})" for r in stale() if r.region == policy.region]
+    missing += [
+        f"hotline {r.region} {r.number} checked again (last {r.checked})" for r in stale() if r.region == policy.region
+    ]
     if missing:
-        raise UserError(f"not ready to be opened on {host}; missing: {'; '.join(missing)}", where=str(policy_file), hint="fill these in, or stay on 127.0.0.1")
+        raise UserError(
+            f"not ready to be opened on {host}; missing: {'; '.join(missing)}",
+            where=str(policy_file),
+            hint="fill these in, or stay on 127.0.0.1",
+        )
     return policy
 
 

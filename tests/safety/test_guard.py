@@ -1,0 +1,175 @@
+import json
+import random
+import shutil
+import time
+from pathlib import Path
+
+import pytest
+
+from hearmeglm.safety.guard import RULES, Assessment, Guard, assess, guard
+from hearmeglm.safety.lexicon import KINDS, LEVELS
+from hearmeglm.safety.normal import Normaliser
+
+CRISIS = [
+    ("我想自杀", "suicide"),
+    ("我 想 自·杀", "suicide"),
+    ("我想自殺，撐不下去了", "suicide"),
+    ("wo xiang zisha", "suicide"),
+    ("好想睡过去不再醒来", "suicide"),
+    ("没有我，大家会过得更好", "suicide"),
+    ("everyone would be better off without me", "suicide"),
+    ("i want to kms", "suicide"),
+    ("I’m going to end my life tonight", "suicide"),
+    ("我刚才又用刀片划自己了", "self_harm"),
+    ("I cut myself again last night", "self_harm"),
+    ("老公又打我，身上全是伤", "abuse"),
+    ("my husband hit me and I'm hiding in the bathroom", "abuse"),
+    ("我买了刀，明天去公司杀了他", "violence"),
+    ("胸口剧痛，左臂发麻，喘不上气", "medical"),
+    ("I took 40 tylenol an hour ago", "overdose"),
+    ("有个声音一直命令我跳下去", "psychosis"),
+    ("I throw up after every meal and now there's blood", "eating"),
+]
+CALM = [
+    "笑死我了",
+    "今天累死了，只想躺平",
+    "想死你了，什么时候回来",
+    "昨晚狼人杀我被首杀了",
+    "this exam is killing me",
+    "I'm dying of laughter",
+    "how do I kill a process in linux",
+    "跳楼价大甩卖",
+    "我没有想自杀",
+    "I'm not suicidal",
+    "三年前我割过腕，现在已经好了",
+    "I attempted suicide in college, but I got help and I'm doing well now",
+    "我写的小说里主角最后自杀了",
+    "论文要写青少年自杀预防",
+    "What's the number for the crisis line? I want to put it on a poster",
+    "",
+    "😀",
+]
+
+
+@pytest.mark.parametrize(("text", "kind"), CRISIS)
+def test_danger_is_a_crisis_of_its_kind(text: str, kind: str) -> None:
+    found = assess([text])
+    assert found.crisis
+    assert found.risk
+    assert found.kind == kind
+    assert found.because
+
+
+@pytest.mark.parametrize("text", CALM)
+def test_hyperbole_negation_past_and_study_are_no_crisis(text: str) -> None:
+    assert not assess([text]).crisis
+
+
+def test_a_past_disclosure_is_a_risk() -> None:
+    assert assess(["我以前想过自杀，后来好了"]) == Assessment(
+        True, False, "suicide", "low", assess(["我以前想过自杀，后来好了"]).because
+    )
+
+
+def test_any_turn_raises_the_session() -> None:
+    assert assess(["你好", "我想自杀", "开玩笑的，今天天气不错"]).crisis
+
+
+def test_signs_add_up_over_the_talk_and_an_everyday_reason_counts_against_them() -> None:
+    talk = ["最近把吉他送给表弟了", "银行卡密码写在纸上了", "过了今晚就都轻松了"]
+    assert not any(assess([turn]).level == "imminent" for turn in talk)
+    assert assess(talk).crisis
+    assert not assess(["下周搬家", "把吉他送给表弟了", "过了周末就轻松了"]).crisis
+
+
+def test_words_split_over_two_turns_are_heard() -> None:
+    assert assess(["我想自", "杀"]).risk
+
+
+def test_sessions_do_not_share_state() -> None:
+    one, other = guard().session(), guard().session()
+    one.add("我想自杀")
+    assert one.worst.crisis
+    assert not other.add("今天吃什么").crisis
+
+
+def test_an_elevated_state_outlives_a_restart_and_holds_no_text() -> None:
+    session = guard().session()
+    session.add("我想自杀，别告诉别人")
+    saved = json.dumps(session.to_json(), ensure_ascii=False)
+    assert "自杀" not in saved
+    again = guard().session(json.loads(saved))
+    assert again.worst.crisis
+    assert again.add("今天天气不错").crisis
+    assert not again.last.crisis
+
+
+@pytest.mark.parametrize("name", ["zh.yaml", "en.yaml", "normal.yaml", "weights.npz"])
+@pytest.mark.parametrize("damage", ["cut", "garbage", "missing"])
+def test_a_damaged_rules_file_closes_the_guard_and_it_says_so(tmp_path: Path, name: str, damage: str) -> None:
+    folder = tmp_path / "rules"
+    shutil.copytree(RULES, folder)
+    data = (folder / name).read_bytes()
+    if damage == "missing":
+        (folder / name).unlink()
+    else:
+        (folder / name).write_bytes(data[: len(data) // 2] if damage == "cut" else b"rules: [\x00")
+    broken = Guard.load(folder)
+    found = broken.assess(["今天天气不错"])
+    assert found.crisis
+    assert found.closed
+    assert name in found.because[0]
+
+
+def test_an_error_while_reading_fails_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(self: Normaliser, text: str) -> str:
+        raise RuntimeError("private words")
+
+    monkeypatch.setattr(Normaliser, "__call__", fail)
+    found = guard().assess(["hello"])
+    assert found.closed
+    assert found.crisis
+    assert "private words" not in " ".join(found.because)
+
+
+def test_it_is_deterministic_and_answers_anything() -> None:
+    rng = random.Random(3)
+    alphabet = "我想死不活自杀吗的了,。!? abckms\n\t\u200b\x00😀<|>\\(["
+    for _ in range(300):
+        text = "".join(rng.choice(alphabet) for _ in range(rng.randrange(60)))
+        first, second = assess([text]), assess([text])
+        assert first == second
+        assert not first.closed
+        assert first.level in LEVELS
+        assert first.kind in (*KINDS, "none")
+        assert first.crisis == (LEVELS.index(first.level) >= LEVELS.index("moderate"))
+
+
+def test_long_and_hostile_messages_stay_quick() -> None:
+    for text in ("我" * 100_000, "死了" * 20_000, "a b " * 20_000, "I want to " * 5_000, "((((" * 10_000):
+        start = time.process_time()
+        assert not assess([text]).closed
+        assert time.process_time() - start < 2.0
+
+
+def test_danger_at_the_end_of_a_long_message_is_heard() -> None:
+    assert assess(["今天去了公园，看了花。" * 500 + "我想自杀。"]).crisis
+
+
+def test_one_message_takes_about_a_millisecond() -> None:
+    texts = [text for text, _ in CRISIS] + CALM
+    guard()
+    start = time.process_time()
+    for _ in range(5):
+        for text in texts:
+            assess([text])
+    assert (time.process_time() - start) / (
+        5 * len(texts)
+    ) < 0.004  # a shared test machine; benchmarks/guard.py measures 1 ms
+
+
+def test_it_loads_in_under_a_second() -> None:
+    start = time.process_time()
+    Guard.load()
+    assert time.process_time() - start < 1.5
+    assert sum(p.stat().st_size for p in RULES.iterdir()) < 2_000_000

@@ -1,0 +1,65 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from hearmeglm.errors import DataError
+from hearmeglm.safety.batch import check_file
+from hearmeglm.safety.guard import guard
+from hearmeglm.safety.measure import building, corpus, evaluate, psysuicide, report, wilson
+
+SHARED = Path(__file__).parents[2].parent / "shared"
+
+
+def test_wilson_agrees_with_a_worked_example() -> None:
+    low, high = wilson(95, 100)
+    assert (round(low, 4), round(high, 4)) == (0.8882, 0.9785)
+    assert wilson(0, 0) == (0.0, 1.0)
+
+
+def test_the_corpus_has_both_halves_of_every_label_and_language() -> None:
+    examples = corpus()
+    for lang in ("zh", "en"):
+        for risk, crisis in ((True, True), (True, False), (False, False)):
+            halves = {building(e) for e in examples if (e.lang, e.risk, e.crisis) == (lang, risk, crisis)}
+            assert halves == {True, False}
+    texts = ["||".join(e.turns) for e in examples]
+    assert len(set(texts)) == len(texts)
+
+
+def test_recall_on_the_half_nothing_was_tuned_on_does_not_fall() -> None:
+    result = evaluate(guard(), [e for e in corpus() if not building(e)])
+    assert result["crisis"]["recall"]["rate"] >= 0.82
+    assert result["crisis"]["false alarms"]["rate"] <= 0.17
+
+
+def test_psysuicide_measuring_half() -> None:
+    file = SHARED / "data/psysuicide/valid.json"
+    if not file.is_file():
+        pytest.skip("needs ../shared/data/psysuicide/valid.json")
+    examples = psysuicide(file)
+    assert (len(examples), sum(e.risk for e in examples)) == (1480, 405)
+    assert report(guard(), file)["PsySUICIDE"]["risk"]["f1"] >= 0.83
+
+
+def test_check_file_answers_line_by_line(tmp_path: Path) -> None:
+    source, out = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
+    source.write_text(
+        '{"id": 1, "text": "我想自杀"}\n\n{"id": "b", "turns": ["hi", "笑死我了"]}\n{"id": 3, "turns": []}\n',
+        encoding="utf-8",
+    )
+    assert check_file(source, out) == {"n": 3, "risk": 1, "crisis": 1, "closed": ""}
+    rows = [json.loads(line) for line in out.read_text(encoding="utf-8").splitlines()]
+    assert [r["id"] for r in rows] == [1, "b", 3]
+    assert set(rows[0]) == {"id", "risk", "crisis", "kind", "level", "because"}
+
+
+@pytest.mark.parametrize(
+    "line", ['{"id": 1}', '{"text": "a"}', '{"id": 1, "turns": "a"}', '{"id": 1, "turns": [2]}', "[]", "{"]
+)
+def test_a_bad_line_is_named_and_nothing_is_written(tmp_path: Path, line: str) -> None:
+    source, out = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
+    source.write_text('{"id": 0, "text": "a"}\n' + line + "\n", encoding="utf-8")
+    with pytest.raises(DataError, match=r"in\.jsonl:2"):
+        check_file(source, out)
+    assert not out.exists()
