@@ -130,8 +130,15 @@ class Stage(Section):
     """One fine-tuning stage. A later stage continues the adapter of the one before it."""
 
     mix: dict[str, float] = Field(
-        min_length=1,
+        default_factory=dict,
         description="Sources of this stage and how many times each is seen per epoch (0.5: half of it, 2: twice).",
+    )
+    preferences: str | None = Field(
+        None,
+        description="A JSON Lines file of rated answers, `{prompt: [messages], chosen, rejected}`: turns the stage into preference tuning (DPO).",
+    )
+    beta: float = Field(
+        0.1, gt=0, description="DPO: how dearly the model pays for leaving what it was before the stage."
     )
     learning_rate: float = Field(5e-5, gt=0, description="Peak learning rate.")
     epochs: float = Field(3, gt=0, description="Passes over the mix.")
@@ -178,6 +185,12 @@ class Stage(Section):
         default_factory=lambda: ["tensorboard"],
         description="Where the curves go beside metrics.jsonl: tensorboard, wandb …",
     )
+
+    @model_validator(mode="after")
+    def _learns_something(self) -> Self:
+        if not self.mix and not self.preferences:
+            raise ValueError("a stage needs a `mix` of sources, or `preferences`")
+        return self
 
 
 class Sampling(Section):
@@ -381,6 +394,10 @@ def _anchor(recipe: Recipe, folder: Path) -> Recipe:
 
     sources = {n: s.model_copy(update={"path": absolute(s.path)}) for n, s in recipe.data.sources.items()}
     update: dict[str, Any] = {"data": recipe.data.model_copy(update={"sources": sources})}
+    update["stages"] = {
+        n: s.model_copy(update={"preferences": absolute(s.preferences)}) if s.preferences else s
+        for n, s in recipe.stages.items()
+    }
     if recipe.persona.file:
         update["persona"] = recipe.persona.model_copy(update={"file": absolute(recipe.persona.file)})
     if recipe.base.startswith((".", "~", "/")):

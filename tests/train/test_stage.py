@@ -78,7 +78,9 @@ def test_training_is_repeatable_and_depends_on_the_seed(base: Path, tmp_path: Pa
 def test_one_batch_of_eight_equals_eight_of_one(base: Path, tmp_path: Path) -> None:
     losses = []
     for batch in (8, 1):
-        recipe, run = make_run(tmp_path / str(batch), base, train=16, epochs=1, batch_size=batch, accumulation=8 // batch)
+        recipe, run = make_run(
+            tmp_path / str(batch), base, train=16, epochs=1, batch_size=batch, accumulation=8 // batch
+        )
         recipe = recipe.model_copy(update={"stages": {"stage1": recipe.stages["stage2"]}})
         train_stage(recipe, run, "stage1")
         losses.append([row["loss"] for _, row in read_jsonl(run.path / "stage1" / "metrics.jsonl") if "loss" in row])
@@ -86,7 +88,9 @@ def test_one_batch_of_eight_equals_eight_of_one(base: Path, tmp_path: Path) -> N
 
 
 def test_early_stopping_restores_the_best_checkpoint(base: Path, tmp_path: Path) -> None:
-    recipe, run = make_run(tmp_path / "run", base, train=6, epochs=40, eval_steps=1, patience=2, learning_rate=0.2, scheduler="constant")
+    recipe, run = make_run(
+        tmp_path / "run", base, train=6, epochs=40, eval_steps=1, patience=2, learning_rate=0.2, scheduler="constant"
+    )
     rows = train_stage(recipe, run, "stage1").summary
     log = [row for _, row in read_jsonl(run.path / "stage1" / "metrics.jsonl") if "eval_loss" in row]
     best = min(log, key=lambda row: row["eval_loss"])
@@ -98,7 +102,10 @@ def test_early_stopping_restores_the_best_checkpoint(base: Path, tmp_path: Path)
 
 def test_a_diverging_loss_is_named_and_the_last_good_checkpoint_kept(base: Path, tmp_path: Path) -> None:
     recipe, run = make_run(tmp_path / "run", base, learning_rate=1e30, scheduler="constant", save_steps=1)
-    with pytest.raises(TrainingDiverged, match=r"step \d+: the (loss became|mean loss of five steps rose).*kept: checkpoint-\d+ -> lower"):
+    with pytest.raises(
+        TrainingDiverged,
+        match=r"step \d+: the (loss became|mean loss of five steps rose).*kept: checkpoint-\d+ -> lower",
+    ):
         train_stage(recipe, run, "stage1")
     kept = list((run.path / "stage1" / "checkpoints").glob("checkpoint-*/seal.json"))
     assert kept
@@ -112,7 +119,9 @@ def test_divergence_is_told_from_noise() -> None:
     assert "rose from" in str(diverged([{"loss": 1.0}] * 20 + [{"loss": 9.0}] * 5))
 
 
-def test_a_full_disk_stops_cleanly_and_keeps_the_last_good_checkpoint(base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_stops_cleanly_and_keeps_the_last_good_checkpoint(
+    base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from transformers import Trainer
 
     recipe, run = make_run(tmp_path / "run", base, epochs=3, save_steps=1)
@@ -127,7 +136,10 @@ def test_a_full_disk_stops_cleanly_and_keeps_the_last_good_checkpoint(base: Path
     with pytest.raises(OSError, match="No space left") as failed:
         train_stage(recipe, run, "stage1")
     assert failed.value.errno == 28
-    assert sorted(p.name for p in (run.path / "stage1" / "checkpoints").glob("checkpoint-*")) == ["checkpoint-1", "checkpoint-2"]
+    assert sorted(p.name for p in (run.path / "stage1" / "checkpoints").glob("checkpoint-*")) == [
+        "checkpoint-1",
+        "checkpoint-2",
+    ]
     monkeypatch.undo()
     assert train_stage(recipe, run, "stage1").summary["steps"] == 14
 
@@ -151,7 +163,9 @@ METHODS: list[tuple[dict[str, Any], dict[str, Any]]] = [
 
 
 @pytest.mark.parametrize(("lora", "stage"), METHODS, ids=lambda x: "-".join(f"{k}={v}" for k, v in x.items()) or "_")
-def test_every_method_learns_and_a_second_stage_goes_on_from_it(base: Path, tmp_path: Path, lora: dict[str, Any], stage: dict[str, Any]) -> None:
+def test_every_method_learns_and_a_second_stage_goes_on_from_it(
+    base: Path, tmp_path: Path, lora: dict[str, Any], stage: dict[str, Any]
+) -> None:
     recipe, run = make_run(tmp_path / "run", base, lora=lora, epochs=4, **stage)
     train_stage(recipe, run, "stage1")
     log = [row for _, row in read_jsonl(run.path / "stage1" / "metrics.jsonl")]
@@ -177,7 +191,9 @@ def test_the_saved_weights_are_the_trained_ones(base: Path, tmp_path: Path, meth
     recipe, run = make_run(tmp_path / "run", base, lora={"method": method}, epochs=4)
     result = train_stage(recipe, run, "stage1").summary
     where = weights_dir(recipe, run, "stage1")
-    model = load_model(str(where), dtype="fp32") if method == "full" else load_model(str(base), adapter=where, dtype="fp32")
+    model = (
+        load_model(str(where), dtype="fp32") if method == "full" else load_model(str(base), adapter=where, dtype="fp32")
+    )
     tokenizer = load_tokenizer(str(base))
     template = find_template("auto", tokenizer)
     rows = [template.encode(d.messages, tokenizer) for d in read_split(run.data.path / "valid.jsonl")["persona"]]
@@ -195,7 +211,9 @@ def test_weights_of_the_mix(base: Path, tmp_path: Path) -> None:
     template = find_template("auto", tokenizer)
     for weight, examples in ((0.5, 6), (1, 12), (2.25, 27)):
         stage = recipe.stages["stage2"].model_copy(update={"mix": {"talks": weight, "persona": 0}})
-        mixed = build_mix(recipe.model_copy(update={"stages": {"stage2": stage}}), "stage2", run.data.path, template, tokenizer)
+        mixed = build_mix(
+            recipe.model_copy(update={"stages": {"stage2": stage}}), "stage2", run.data.path, template, tokenizer
+        )
         assert mixed.counts["talks"]["examples"] == examples == len(mixed.train)
         assert len(mixed.valid) == 4
 
@@ -231,3 +249,31 @@ def test_schedule() -> None:
 def test_smoothing_starts_at_the_first_value_and_keeps_a_constant() -> None:
     assert smooth([2.0, 2.0, 2.0]) == pytest.approx([2.0, 2.0, 2.0])
     assert smooth([4.0, 0.0])[0] == 4.0
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::UserWarning", "ignore::DeprecationWarning")  # trl's own
+def test_preferences_raise_the_chosen_answer_above_the_rejected_one(base: Path, tmp_path: Path) -> None:
+    pytest.importorskip("trl")
+    from hearmeglm.recipe import parse_recipe
+
+    recipe, run = make_run(tmp_path / "run", base)
+    pairs = tmp_path / "pairs.jsonl"
+    write_jsonl(
+        pairs,
+        [
+            {"prompt": [{"role": "user", "content": f"I am sad {i}"}], "chosen": "I hear you", "rejected": "Go away"}
+            for i in range(8)
+        ],
+    )
+    tree = recipe.model_dump(mode="json")
+    tree["stages"]["stage3"] = {**tree["stages"]["stage2"], "mix": {}, "preferences": str(pairs), "epochs": 6}
+    recipe = parse_recipe(tree)
+    for stage in recipe.stages:
+        result = train_stage(recipe, run, stage).summary
+    assert result["reward_accuracy"] == 1.0
+    assert result["reward_margin"] > 0.1
+    assert adapter(recipe, run, "stage3").keys() == adapter(recipe, run, "stage2").keys()
+    assert train_stage(recipe, run, "stage3").skipped
+    pairs.write_text('{"prompt": [], "chosen": "a", "rejected": "b"}\n')
+    with pytest.raises(DataError, match=r"pairs.jsonl:1: expected prompt"):
+        train_stage(recipe, run, "stage3")

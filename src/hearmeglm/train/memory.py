@@ -7,8 +7,11 @@ keeps its input (2 bytes × hidden) and one layer at a time is made again. The l
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
+
+from ..recipe import Recipe, Stage
 
 PLAIN_LAYER_BYTES = 269_640 / (6 * 4096 + 4 * 4096 + 2 * 256 + 3 * 13_696)
 """Bytes per element that a plain PEFT layer keeps, by the count of `_width`."""
@@ -90,3 +93,37 @@ def table(s: Shape, length: int, *, fused: bool) -> list[dict[str, Any]]:
             }
             rows.append({"weights": "nf4" if four_bit else "bf16", "checkpointing": checkpointing, "gb": gb})
     return rows
+
+
+def widest(lengths: Sequence[int], indices: Sequence[int], batch: int) -> int:
+    """Tokens of the largest micro-batch when examples come in the order of `indices`."""
+    return max(sum(lengths[i] for i in indices[s : s + batch]) for s in range(0, len(indices), batch))
+
+
+def wants_checkpointing(recipe: Recipe, settings: Stage, model: Any, tokens: int, device: str) -> bool:
+    """The recipe's choice; for `auto`: whether micro-batches of so many tokens would not fit into 85 % of the memory that is free."""
+    if settings.checkpointing != "auto":
+        return settings.checkpointing == "on"
+    import torch
+
+    total = sum(p.numel() for p in model.parameters())
+    trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    shape = shape_of(model.config, total, 0, trained)
+    need = training_bytes(shape, tokens, four_bit=False, checkpointing=False, fused=recipe.lora.method == "lora")
+    if device.startswith("cuda"):
+        need -= sum(p.numel() * p.element_size() for p in model.parameters())
+        return bool(need > 0.85 * torch.cuda.mem_get_info()[0])
+    return bool(need - 2 * total > 0.85 * device_memory(device)["available"])
+
+
+def device_memory(device: str) -> dict[str, int]:
+    """Total and available bytes of the device."""
+    import torch
+
+    if device.startswith("cuda"):
+        free, total = torch.cuda.mem_get_info()
+        return {"total": int(total), "available": int(free)}
+    import psutil  # type: ignore[import-untyped]  # comes with accelerate
+
+    found = psutil.virtual_memory()
+    return {"total": int(found.total), "available": int(found.available)}

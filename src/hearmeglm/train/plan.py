@@ -11,7 +11,7 @@ from typing import Any
 from ..models.template import Encoded
 from ..recipe import Recipe, Stage
 from ..run import RunDir
-from .memory import Shape, shape_of, table, training_bytes
+from .memory import Shape, device_memory, shape_of, table, training_bytes, widest
 
 PROBE_SECONDS = 14.0
 PROBE_LIMIT = 2e9
@@ -83,8 +83,8 @@ def plan(recipe: Recipe, run: RunDir | None = None) -> Plan:
     """
     from ..models.load import default_device, load_tokenizer
     from ..models.template import find_template
+    from .arguments import make_schedule, quiet_libraries
     from .mix import build_mix
-    from .stage import make_schedule, quiet_libraries
 
     quiet_libraries()
     device = default_device()
@@ -116,16 +116,13 @@ def plan(recipe: Recipe, run: RunDir | None = None) -> Plan:
         )
         tokens = sum(lengths[i] for i in indices)
         evaluations = sum(schedule.evaluates(s) for s in range(1, schedule.steps + 1))
-        widest = max(
-            sum(lengths[i] for i in indices[s : s + settings.batch_size])
-            for s in range(0, len(indices), settings.batch_size)
-        )
+        largest = widest(lengths, indices, settings.batch_size)
         held_out = sum(len(e.input_ids) for e in mix.valid) * evaluations
         seconds = None
         if probe:
             answers = evaluations * probe.answer_seconds if settings.samples else 0.0
             seconds = probe.load_seconds + (tokens + held_out * FORWARD_SHARE) / probe.tokens_per_second + answers
-        peak = _peak(recipe, settings, shape, widest, probe)
+        peak = _peak(recipe, settings, shape, largest, probe)
         if settings.patience:
             notes.append(f"{name}: early stopping may end it sooner")
         learnt = sum(sum(y != -100 for y in mix.train[i].labels[1:]) for i in indices)
@@ -192,19 +189,6 @@ def model_shape(recipe: Recipe) -> Shape:
     return shape_of(config, total + trainable, linear, trainable)
 
 
-def device_memory(device: str) -> dict[str, int]:
-    """Total and available bytes of the device."""
-    import torch
-
-    if device.startswith("cuda"):
-        free, total = torch.cuda.mem_get_info()
-        return {"total": int(total), "available": int(free)}
-    import psutil  # type: ignore[import-untyped]  # comes with accelerate
-
-    found = psutil.virtual_memory()
-    return {"total": int(found.total), "available": int(found.available)}
-
-
 def _prepare(recipe: Recipe, folder: Path) -> Path:
     from ..data.prepare import prepare
 
@@ -213,11 +197,11 @@ def _prepare(recipe: Recipe, folder: Path) -> Path:
     return run.data.path
 
 
-def _peak(recipe: Recipe, settings: Stage, shape: Shape, widest: int, probe: _Probe | None) -> float:
+def _peak(recipe: Recipe, settings: Stage, shape: Shape, largest: int, probe: _Probe | None) -> float:
     if probe:
-        return probe.bytes_before + probe.bytes_per_token * widest
+        return probe.bytes_before + probe.bytes_per_token * largest
     return training_bytes(
-        shape, widest, four_bit=recipe.lora.quantize == "nf4", checkpointing=settings.checkpointing == "on", fused=True
+        shape, largest, four_bit=recipe.lora.quantize == "nf4", checkpointing=settings.checkpointing == "on", fused=True
     )
 
 
@@ -228,8 +212,8 @@ def _probe(recipe: Recipe, settings: Stage, examples: list[Encoded], device: str
     from ..models.collate import pack, pad
     from ..models.engine import accelerate_training, checkpoint_layers
     from .adapter import build_model
+    from .outcome import peak_memory
     from .samples import seconds_to_answer
-    from .stage import peak_memory
 
     begun = time.perf_counter()
     model = build_model(recipe, settings, None, device)

@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import json
-import logging
-import math
 import os
-import sys
-import warnings
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -18,14 +14,16 @@ from ..files import sha256_file, write_json, write_jsonl
 from ..recipe import Recipe, Stage
 from ..run import Result, RunDir, Step
 from . import checkpoints
-from .adapter import ADAPTER, MODEL, build_model, describe, save_weights
+from .adapter import ADAPTER, MODEL, build_model, describe, load_weights, save_weights
+from .arguments import make_optimizer, make_schedule, quiet_libraries, training_arguments
+from .memory import wants_checkpointing, widest
 from .mix import Mix, build_mix
+from .outcome import peak_memory, result_rows
 
 if TYPE_CHECKING:
     from rich.console import Console
 
 CHECKPOINTS = "checkpoints"
-OPTIMIZERS = {"adamw": "adamw_torch", "adafactor": "adafactor", "sgd": "sgd"}
 
 
 def train_stage(recipe: Recipe, run: RunDir, stage: str, *, console: Console | None = None) -> Result:
@@ -92,6 +90,12 @@ def _inputs(recipe: Recipe, run: RunDir, stage: str, start: Path | None) -> dict
                 hint=f"hearme data prepare {run.path}",
             )
         inputs[split] = sha256_file(path)
+    if pairs := recipe.stages[stage].preferences:
+        if not Path(pairs).is_file():
+            raise RunError(
+                "expected a file of rated answers, found nothing", where=pairs, hint=f"check stages.{stage}.preferences"
+            )
+        inputs["preferences"] = sha256_file(Path(pairs))
     if start is not None:
         for file in sorted(start.glob("*.safetensors")):
             inputs[f"start/{file.name}"] = sha256_file(file)
@@ -143,9 +147,17 @@ class _Job:
             checkpoints.clean(self.root)
         tokenizer = load_tokenizer(self.recipe.base, trust_remote_code=self.recipe.trust_remote_code)
         template = find_template(self.recipe.template, tokenizer)
-        mix = build_mix(self.recipe, self.stage, self.run.data.path, template, tokenizer)
-        self._announce(mix)
-        summary = self._train(mix, template, tokenizer)
+        if self.settings.preferences:
+            from .preference import train_preferences
+
+            self._announce_inheritance()
+            summary = train_preferences(
+                self.recipe, self.stage, self.step.path, self.start, template, tokenizer, self.console
+            )
+        else:
+            mix = build_mix(self.recipe, self.stage, self.run.data.path, template, tokenizer)
+            self._announce(mix)
+            summary = self._train(mix, template, tokenizer)
         if not self.main:
             barrier()  # the next stage starts when this one's manifest is written
             return Result(self.stage, summary)
@@ -160,8 +172,7 @@ class _Job:
         barrier()
         return done
 
-    def _announce(self, mix: Mix) -> None:
-        say = self.console.print
+    def _announce_inheritance(self) -> None:
         if before := previous_stage(self.recipe, self.stage):
             lora = self.recipe.lora
             what = (
@@ -169,9 +180,13 @@ class _Job:
                 if lora.method == "full"
                 else f"the adapter (rank {lora.rank}, alpha {lora.alpha}, {lora.method}, targets {lora.targets})"
             )
-            say(
+            self.console.print(
                 f"{self.stage}: inherits from {before} {what}; base {self.recipe.base}, template {self.recipe.template}; new optimizer and schedule"
             )
+
+    def _announce(self, mix: Mix) -> None:
+        self._announce_inheritance()
+        say = self.console.print
         for source, n in mix.counts.items():
             say(
                 f"{self.stage}: {source}: {n['dialogues']:.0f} dialogues × {n['weight']:g} = {n['examples']:.0f} an epoch, {n['tokens']:.0f} tokens, {n['supervised_tokens']:.0f} supervised"
@@ -200,11 +215,14 @@ class _Job:
         engine = accelerate_training(model, packing=settings.packing, smoothing=settings.label_smoothing)
         for reason in engine.reasons:
             self.console.print(f"{self.stage}: {reason}")
-        if settings.checkpointing == "on":
-            checkpoint_layers(model)
         lengths = [len(e.input_ids) for e in mix.train]
         indices = order(lengths, settings.epochs, settings.batch_size, self.recipe.seed, group=not engine.packing)
         schedule, indices = make_schedule(settings, len(mix.train), indices, args.world_size, bool(mix.valid))
+        if wants_checkpointing(
+            self.recipe, settings, model, widest(lengths, indices, settings.batch_size), str(args.device)
+        ):
+            checkpoint_layers(model)
+            self.console.print(f"{self.stage}: gradient checkpointing is on (less memory, slower)")
         last = checkpoints.newest(self.root)
         log = _log_of(last)
         watch = Watch(
@@ -235,7 +253,7 @@ class _Job:
             valid=mix.valid,
             on_evaluate=sample,
             callbacks=[watch],
-            optimizers=_optimizer(model, self.recipe, settings, args),
+            optimizers=make_optimizer(model, self.recipe, settings, args),
         )
         if last is not None:
             self.console.print(f"{self.stage}: goes on from step {checkpoints.step_of(last)} of {schedule.steps}")
@@ -258,7 +276,7 @@ class _Job:
         restored = settings.patience is not None and best is not None and best != steps
         if restored:
             load_weights(model, checkpoints.at(self.root, best or 0))
-        result = _result(log, flos, watch.seconds, schedule, indices, mix, settings, args.world_size)
+        result = result_rows(log, flos, watch.seconds, schedule, indices, mix, settings, args.world_size)
         result |= {
             "best_step": best,
             "restored_best": restored,
@@ -290,131 +308,8 @@ def barrier() -> None:
         torch.distributed.barrier()
 
 
-def quiet_libraries() -> None:
-    """Only our own lines on the console: no advertising or progress bars of the libraries beneath."""
-    import transformers
-
-    transformers.utils.logging.set_verbosity_error()
-    transformers.utils.logging.disable_progress_bar()
-    logging.getLogger("bitsandbytes").setLevel(
-        logging.ERROR
-    )  # peft imports it and it speaks of kernels nobody asked for
-    for message in ("`is_gradient_checkpointing` is deprecated", "`gradient_checkpointing"):
-        warnings.filterwarnings(
-            "ignore", message=message, category=FutureWarning
-        )  # peft 0.21 still calls the old names of transformers 5.23
-
-
-def make_schedule(
-    settings: Stage, examples: int, indices: list[int], world: int, has_valid: bool
-) -> tuple[Any, list[int]]:
-    """Steps, and the order cut to them if the stage has `max_steps`."""
-    from .trainer import Schedule
-
-    per_step = settings.batch_size * settings.accumulation * world
-    if settings.max_steps is not None:
-        indices = indices[: settings.max_steps * per_step]
-    steps = math.ceil(math.ceil(len(indices) / settings.batch_size / world) / settings.accumulation)
-    per_epoch = examples / per_step
-    eval_steps = (settings.eval_steps or max(1, round(per_epoch))) if has_valid else 0
-    save_steps = settings.save_steps or (0 if has_valid else max(1, round(per_epoch)))
-    return Schedule(steps, per_epoch, eval_steps, save_steps, settings.patience), indices
-
-
-def training_arguments(recipe: Recipe, stage: str, root: Path) -> Any:
-    """transformers' arguments for a stage."""
-    import torch
-    from transformers import TrainingArguments
-
-    from ..models.load import default_device, resolve_dtype
-
-    settings = recipe.stages[stage]
-    device = default_device()
-    dtype = resolve_dtype(settings.dtype, device)
-    full = recipe.lora.method == "full"
-    kwargs: dict[str, Any] = {}
-    if "min_lr" in settings.scheduler:
-        kwargs["lr_scheduler_kwargs"] = {"min_lr_rate": 0.1}
-    return TrainingArguments(
-        output_dir=str(root),
-        per_device_train_batch_size=settings.batch_size,
-        per_device_eval_batch_size=settings.batch_size,
-        gradient_accumulation_steps=settings.accumulation,
-        num_train_epochs=1,
-        learning_rate=settings.learning_rate,
-        lr_scheduler_type=settings.scheduler,
-        warmup_steps=settings.warmup,
-        weight_decay=settings.weight_decay,
-        max_grad_norm=settings.max_grad_norm,
-        optim=OPTIMIZERS[settings.optimizer],
-        neftune_noise_alpha=settings.neftune,
-        bf16=full and dtype == torch.bfloat16,
-        fp16=dtype == torch.float16,
-        logging_steps=1,
-        logging_nan_inf_filter=False,
-        eval_strategy="no",
-        save_strategy="no",
-        disable_tqdm=True,
-        report_to=settings.trackers or "none",
-        run_name=f"{recipe.name}-{stage}",
-        remove_unused_columns=False,
-        dataloader_pin_memory=device == "cuda",
-        seed=recipe.seed,
-        use_cpu=device == "cpu",
-        ddp_backend="gloo" if device == "cpu" else None,
-        ddp_find_unused_parameters=False,
-        log_level="error",
-        **kwargs,
-    )
-
-
-def load_weights(model: Any, folder: Path) -> None:
-    """Put a checkpoint's weights into the model."""
-    from safetensors.torch import load_file
-
-    if (folder / "adapter_model.safetensors").is_file():
-        from peft import set_peft_model_state_dict
-
-        set_peft_model_state_dict(model, load_file(folder / "adapter_model.safetensors"))
-        return
-    for file in sorted(folder.glob("*.safetensors")):
-        model.load_state_dict(load_file(file), strict=False)
-
-
-def peak_memory(torch: Any) -> int:
-    """Peak memory in bytes: of the GPU where one is used, else the largest resident size of this process."""
-    if torch.cuda.is_available():
-        return int(torch.cuda.max_memory_allocated())
-    try:
-        import resource
-    except ImportError:  # Windows
-        return 0
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return int(peak if sys.platform == "darwin" else peak * 1024)
-
-
 def _save_pissa_start(model: Any, folder: Path) -> None:
     model.save_pretrained(folder / "pissa_initial")
-
-
-def _optimizer(model: Any, recipe: Recipe, settings: Stage, args: Any) -> tuple[Any, Any]:
-    """LoRA+ gives the B matrices their own learning rate (Hayou et al. 2024, arXiv:2402.12354); else the Trainer makes its own."""
-    if recipe.lora.lr_ratio is None or recipe.lora.method == "full":
-        return None, None
-    from peft.optimizers import create_loraplus_optimizer
-    from transformers import Trainer
-
-    cls, kwargs = Trainer.get_optimizer_cls_and_kwargs(args, model)
-    kwargs.pop("lr", None)
-    optimizer = create_loraplus_optimizer(
-        model,
-        cls,
-        lr=settings.learning_rate,
-        loraplus_lr_ratio=recipe.lora.lr_ratio,
-        loraplus_weight_decay=settings.weight_decay,
-        **kwargs,
-    )
-    return optimizer, None
 
 
 def _log_of(folder: Path | None) -> list[dict[str, Any]]:
@@ -428,40 +323,3 @@ def _rows(path: Path) -> list[dict[str, Any]]:
     from ..files import read_jsonl
 
     return [row for _, row in read_jsonl(path)] if path.is_file() else []
-
-
-def _result(
-    log: list[dict[str, Any]],
-    flos: float,
-    seconds: float,
-    schedule: Any,
-    indices: list[int],
-    mix: Mix,
-    settings: Stage,
-    world: int,
-) -> dict[str, Any]:
-    """Every row of the original's result tables, under transformers' names."""
-    losses = [row["loss"] for row in log if "loss" in row]
-    evals = [row for row in log if "eval_loss" in row]
-    steps = log[-1]["step"] if log else 0
-    examples = min(len(indices), steps * settings.batch_size * settings.accumulation * world)
-    last = evals[-1] if evals else {}
-    return {
-        "epoch": round(steps / schedule.steps_per_epoch, 4),
-        "steps": steps,
-        "train_loss": sum(losses) / max(len(losses), 1),
-        "eval_loss": min((row["eval_loss"] for row in evals), default=None)
-        if settings.patience
-        else last.get("eval_loss"),
-        "train_runtime": seconds,
-        "eval_runtime": last.get("eval_runtime"),
-        "train_samples_per_second": examples / seconds,
-        "train_steps_per_second": steps / seconds,
-        "eval_samples_per_second": last.get("eval_samples_per_second"),
-        "eval_steps_per_second": last.get("eval_steps_per_second"),
-        "num_input_tokens_seen": next((int(r["tokens"]) for r in reversed(log) if "tokens" in r), 0),
-        "tokens_per_second": next((r["tokens_per_second"] for r in reversed(log) if "tokens_per_second" in r), None),
-        "total_flos": flos,
-        "train_examples": len(mix.train),
-        "valid_examples": len(mix.valid),
-    }

@@ -55,7 +55,7 @@ class Watch(TrainerCallback):  # type: ignore[misc]
         row["seconds"] = round(self.seconds, 3)
         if not state.is_world_process_zero:
             return
-        if "loss" in row:
+        if "tokens" in row:
             row["tokens_per_second"] = round((row["tokens"] - self.seen) / max(self.working, 1e-9), 1)
         write_jsonl(self.metrics, state.log_history)
         loss = next((r["loss"] for r in reversed(state.log_history) if "loss" in r), float("nan"))
