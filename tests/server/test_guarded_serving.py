@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import threading
+import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,15 +13,18 @@ import httpx
 import pytest
 from live import live
 
+from hearmeglm.chat.model import Chunk
 from hearmeglm.chat.notices import PAUSE_S, Clock, Consent, without_notices
 from hearmeglm.chat.scripted_model import ScriptedModel
 from hearmeglm.chat.sessions import SessionStore, session_id
 from hearmeglm.errors import UserError
+from hearmeglm.recipe import Sampling
 from hearmeglm.safety.guard import Guard
 from hearmeglm.safety.policy import CHECKLIST, Policy, notice
 from hearmeglm.server.app import Serving
 from hearmeglm.server.auth import KeyFile
 from hearmeglm.server.opening import Opening
+from hearmeglm.types import Message
 
 DANGER = "我今晚就想自杀，药已经准备好了"
 QUIET = Policy(notice_at_start=False)  # type: ignore[call-arg]
@@ -63,6 +69,32 @@ def test_a_session_remembers_danger_across_requests_and_restarts_and_others_do_n
         kept = [m.content for m in store.messages(session_id("a"))]
         assert kept[::2] == [DANGER, "聊点别的吧", "又来了"]
         assert DANGER not in json.dumps(store.state(session_id("a")), ensure_ascii=False)
+
+
+@pytest.mark.parametrize("text", ["今天有点累", DANGER])
+def test_a_reply_nobody_waits_for_ends_although_the_guard_holds_it_back(text: str) -> None:
+    ended = threading.Event()
+
+    class Endless:
+        name = "m"
+
+        def stream(self, messages: Sequence[Message], sampling: Sampling) -> Iterator[Chunk]:
+            try:
+                while True:
+                    time.sleep(0.01)
+                    yield Chunk("嗯")
+            finally:
+                ended.set()
+
+    with live(Serving(Endless(), QUIET)) as url:
+        talk = [
+            {"role": "user", "content": text},
+            {"role": "assistant", "content": "嗯"},
+            {"role": "user", "content": "在吗"},
+        ]
+        with pytest.raises(httpx.ReadTimeout):
+            httpx.post(f"{url}/v1/chat/completions", json={"model": "m", "messages": talk}, timeout=0.5)
+        assert ended.wait(2)
 
 
 def test_two_keys_never_share_a_session(tmp_path: Path) -> None:

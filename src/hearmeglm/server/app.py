@@ -219,7 +219,7 @@ def _add_chat(api: FastAPI, serving: Serving, queue: FairQueue, metrics: Metrics
 
         async def chunks() -> AsyncGenerator[Chunk]:
             await place.turn(limits.waiting_s)
-            async for chunk in pieces(lambda: talks.reply(talk), pool, place.leave, limits.reply_s):
+            async for chunk in pieces(lambda stopped: talks.reply(talk, stopped), pool, place.leave, limits.reply_s):
                 yield chunk
 
         stream, answered = chunks(), False

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
 from concurrent.futures import Executor
 from threading import Event
 from typing import TypeVar
@@ -12,7 +12,9 @@ from typing import TypeVar
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from ..chat.model import Chunk
+from ..chat.model import ChatModel, Chunk
+from ..recipe import Sampling
+from ..types import Message
 from .errors import ApiError
 
 T = TypeVar("T")
@@ -22,12 +24,36 @@ class ClientLeft(Exception):
     """The client closed its connection."""
 
 
-async def pieces(
-    start: Callable[[], Iterator[Chunk]], pool: Executor, ended: Callable[[], object], limit_s: float
-) -> AsyncGenerator[Chunk]:
-    """The chunks of `start()`, made in a thread of `pool`.
+class Stoppable:
+    """A ChatModel that breaks off at its next piece once `stopped` is set.
 
-    Closing this iterator closes the stream in the thread at its next piece; `ended` is called in the event loop once the
+    Around it stands the guard, which reads on to the end of a sentence (in a crisis: of the reply) before it shows anything;
+    without this a reply that nobody waits for would be made to that end.
+    """
+
+    def __init__(self, model: ChatModel, stopped: Event) -> None:
+        self._model, self._stopped, self.name = model, stopped, model.name
+
+    def stream(self, messages: Sequence[Message], sampling: Sampling) -> Iterator[Chunk]:
+        """See `ChatModel.stream`; raises ClientLeft when stopped."""
+        stream = self._model.stream(messages, sampling)
+        try:
+            for chunk in stream:
+                if self._stopped.is_set():
+                    raise ClientLeft
+                yield chunk
+        finally:
+            close = getattr(stream, "close", None)
+            if close:
+                close()
+
+
+async def pieces(
+    start: Callable[[Event], Iterator[Chunk]], pool: Executor, ended: Callable[[], object], limit_s: float
+) -> AsyncGenerator[Chunk]:
+    """The chunks of `start(stopped)`, made in a thread of `pool`.
+
+    Closing this iterator sets `stopped` and closes the stream in the thread at its next piece; `ended` is called in the event loop once the
     thread is through, so that a place is free only when the work has really stopped.
 
     Raises:
@@ -43,7 +69,7 @@ async def pieces(
 
     def work() -> None:
         try:
-            stream = start()
+            stream = start(stopped)
             try:
                 for chunk in stream:
                     put(chunk)

@@ -14,7 +14,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from threading import Lock
+from threading import Event, Lock
 from typing import Any
 
 from ..chat.guarded import GuardedModel, GuardEvent
@@ -27,6 +27,7 @@ from ..safety.lexicon import LEVELS
 from ..safety.policy import Policy
 from ..safety.replies import language_of
 from ..types import Message
+from .replies import Stoppable
 
 REMEMBERED = 10_000
 """Guard states kept in memory; beyond, the longest untouched is forgotten (with a session store: read again from there)."""
@@ -73,10 +74,14 @@ class Talks:
         self._states: OrderedDict[str, dict[str, Any]] = OrderedDict()
         self._lock = Lock()
 
-    def reply(self, talk: Talk) -> Iterator[Chunk]:
-        """Answer; the client's message and the guard's state are kept before the first piece, the reply before the last."""
+    def reply(self, talk: Talk, stopped: Event) -> Iterator[Chunk]:
+        """Answer; the client's message and the guard's state are kept before the first piece, the reply before the last.
+
+        Once `stopped` is set the model breaks off.
+        """
+        model = Stoppable(self._model, stopped)
         if self._policy is None:
-            return self._kept(talk, None, self._model.stream(talk.messages, talk.sampling), "")
+            return self._kept(talk, None, model.stream(talk.messages, talk.sampling), "")
         policy = self._policy.model_copy(update={"region": talk.region or self._policy.region})
         sid = session_id(talk.session, talk.owner) if talk.session else None
         saved = self._state(sid) or {}
@@ -85,7 +90,7 @@ class Talks:
         history = [
             Message(m.role, without_notices(m.content, policy)) if m.role == "assistant" else m for m in talk.messages
         ]
-        guarded = GuardedModel(self._model, policy.region, memory.session if memory else None, self._on_event)
+        guarded = GuardedModel(model, policy.region, memory.session if memory else None, self._on_event)
         return self._kept(talk, memory, guarded.stream(history, talk.sampling), told)
 
     def _told(self, policy: Policy, talk: Talk, clock: Clock | None) -> str:
