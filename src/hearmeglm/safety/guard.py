@@ -200,7 +200,9 @@ class Guard:
         assert self.normalise is not None
         plain = self.normalise(text)
         spoken = [lang for lang in self.languages if (HAS_ZH if lang.code == "zh" else HAS_EN).search(plain)]
-        masked, hits, signs = plain, [], {}
+        masked = plain
+        hits: list[Hit] = []
+        signs: dict[str, float] = {}
         for lang in spoken:
             masked = lang.masked(masked)
         for lang in spoken:

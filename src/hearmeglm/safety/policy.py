@@ -23,7 +23,7 @@ import yaml
 from pydantic import Field, ValidationError
 
 from ..errors import UserError
-from ..recipe import Section
+from ..sections import Section
 from .guard import _tree
 from .hotlines import Lang, fill, load, stale
 
@@ -64,7 +64,7 @@ class Policy(Section):
     region: str = Field(default="CN", description="Hotline region offered first; the client can choose another.")
     notice_at_start: bool = Field(default=True, description="Say at the start that Jerry is an AI.")
     notice_every_minutes: int = Field(
-        120, ge=0, description="Repeat the AI notice after this much time in one talk; 0: never."
+        default=120, ge=0, description="Repeat the AI notice after this much time in one talk; 0: never."
     )
     break_every_minutes: int = Field(default=60, ge=0, description="Suggest a break after this much time; 0: never.")
     dependence_reminder: bool = Field(
@@ -75,7 +75,7 @@ class Policy(Section):
         default=False, description="Allow romantic or family role play. Never with minors."
     )
     crisis_protocol: bool = Field(
-        True, description="The guard around every model. Cannot be switched off when open to others."
+        default=True, description="The guard around every model. Cannot be switched off when open to others."
     )
     therapy_claims: bool = Field(
         default=False, description="Present Jerry as therapy. Off: support and information only."
