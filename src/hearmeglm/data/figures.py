@@ -78,7 +78,12 @@ def length_histograms(
     Args:
         cutoff: a training cutoff in tokens, drawn in the tokens panel.
     """
-    titles = {"characters": ("字符", "characters"), "turns": ("轮次", "counsellor turns"), "tokens": ("词元", "tokens")}
+    titles = {
+        "characters": ("字符", "characters"),
+        "turns": ("轮次", "counsellor turns"),
+        "tokens": ("词元", "tokens"),
+        "tokens (estimate)": ("词元（估计）", "tokens (estimate)"),
+    }
     shown = {k: sorted(v) for k, v in measures.items() if v}
     canvas = Canvas(4.2 * max(len(shown), 1), 3.0, columns=max(len(shown), 1))
     for axes, (measure, values) in zip(canvas.axes, shown.items(), strict=True):
@@ -94,7 +99,7 @@ def length_histograms(
             axes.axvline(
                 mark, color=COLOURS[1], linestyle=style, linewidth=1.2, label=f"P{round(share * 100)} = {mark:g}"
             )
-        if measure == "tokens" and cutoff:
+        if measure.startswith("tokens") and cutoff:
             axes.axvline(cutoff, color=COLOURS[4], linewidth=1.4, label=f"cutoff = {cutoff}")
         axes.set_xlabel(canvas.label(*titles.get(measure, (measure, measure))))
         axes.set_ylabel(canvas.label("对话数", "dialogues"))

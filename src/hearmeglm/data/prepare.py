@@ -19,7 +19,7 @@ from ..files import sha256_file, write_json, write_jsonl
 from ..recipe import PERSONA_SOURCE, Data, Recipe, Source
 from ..run import Result, RunDir
 from ..types import Dialogue
-from . import figures, persona, privacy, sources, stats
+from . import figures, length, persona, privacy, sources, stats
 from .clean import Cleaner
 from .dedup import Signatures, comparable, content_key, groups, near_pairs
 from .openings import opening
@@ -306,18 +306,27 @@ def _write(
         "near_duplicate_groups": group_count,
     }
     report["split"] = recipe.data.split.model_dump()
+    cutoff = min((stage.max_length for stage in recipe.stages.values()), default=1024)
     for one in gathered:
+        tokens = length.token_lengths(one.kept, None, cutoff)
+        values = tokens.pop("values")
+        lengths = {**stats.lengths(one.kept), "tokens": tokens}
         report["sources"][one.name] = {
             **_counts(one),
             "path": one.source.path,
             "format": one.source.format,
             "licence": one.source.licence,
-            **stats.lengths(one.kept),
+            **lengths,
+            "length_conclusion": length.conclusion(lengths, cutoff),
         }
         if one.kept:
             figure = f"figures/lengths-{_safe(one.name)}.png"
-            measures = {"characters": [stats.characters(d) for d in one.kept], "turns": [d.turns for d in one.kept]}
-            figures.length_histograms(folder / figure, one.name, measures)
+            measures = {
+                "characters": [stats.characters(d) for d in one.kept],
+                "turns": [d.turns for d in one.kept],
+                "tokens (estimate)": values,
+            }
+            figures.length_histograms(folder / figure, one.name, measures, cutoff)
             files.append(figure)
     for name in SPLITS:
         by_source = Counter(d.source for d in splits[name])

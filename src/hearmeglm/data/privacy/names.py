@@ -183,9 +183,16 @@ def _full_end(text: str, start: int, *, strong: bool, unusual: bool = False) -> 
         )
     if re.match(rf"([{HAN}])\1(?![{HAN}])", text[start : start + 3]):
         return start + 2 if strong and text[start : start + 2] not in words() and text[start] not in NOT_START else None
-    if strong and text[start : start + 1] == text[start + 1 : start + 2] and text[start : start + 1] in lex.given:
-        if text[start : start + 2] not in words() and text[start : start + 2] not in _TIME:
-            return start + 2
+    pair = text[start : start + 2]
+    if (
+        strong
+        and len(pair) == 2
+        and pair[0] == pair[1]
+        and pair[0] in lex.given
+        and pair not in words()
+        and pair not in _TIME
+    ):
+        return start + 2
     surname = 2 if text[start : start + 2] in lex.compound else 1
     if surname == 1 and text[start : start + 1] not in lex.surnames:
         return None
