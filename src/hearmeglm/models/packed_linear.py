@@ -29,7 +29,7 @@ def packed_linears(model: nn.Module, rows: int) -> Iterator[None]:
     layers: list[Any] = [m for m in model.modules() if type(m) is nn.Linear and m.weight.dtype == torch.bfloat16]
     size = sum(m.weight.numel() * 2 for m in layers)
     usable = bool(layers) and layers[0].weight.device.type == "cpu" and size <= LIMIT_BYTES
-    if not usable or not torch.backends.mkldnn.is_available():
+    if not usable or not torch.ops.mkldnn._is_mkldnn_bf16_supported():
         yield
         return
     try:
