@@ -22,7 +22,7 @@ from ..recipe import Sampling
 from ..types import Message
 from .llamacpp_tokenizer import LlamaCppTokenizer
 from .model import Chunk
-from .text import StopFilter
+from .text import StopFilter, lines
 
 CONTEXT = 8192
 """Tokens kept for all users together, unless the model was trained on fewer."""
@@ -111,7 +111,7 @@ class LlamaCppModel:
                 if reply.status_code != 200:
                     reply.read()
                     raise ModelError(f"llama.cpp refused the prompt: {_reason(reply.text)}", where=self.name)
-                for line in reply.iter_lines():
+                for line in lines(reply.iter_bytes()):
                     if line.startswith("data: "):
                         event: dict[str, Any] = json.loads(line[6:])
                         yield event
@@ -162,6 +162,8 @@ def _serve(path: str, key: str, context: int, users: int, threads: int, cache_mi
     params.n_parallel = users
     params.kv_unified = True  # one pool of cells: a single long talk may use all of it
     params.cache_ram_mib = cache_mib
+    # Read, not mapped: weights are laid out anew for the processor, and a map would keep them in memory twice.
+    params.load_mode = xllamacpp.llama_load_mode.LLAMA_LOAD_MODE_NONE
     params.cpuparams.n_threads = params.cpuparams_batch.n_threads = threads
     kind = {"f16": xllamacpp.ggml_type.GGML_TYPE_F16, "f32": xllamacpp.ggml_type.GGML_TYPE_F32}[cache_type]
     params.cache_type_k = params.cache_type_v = kind

@@ -11,6 +11,7 @@ from ..errors import ModelError
 from ..recipe import Sampling
 from ..types import Message
 from .model import Chunk
+from .text import lines
 
 
 class Refused(ModelError):
@@ -56,10 +57,8 @@ class RemoteModel:
                 if response.status_code != 200:
                     response.read()
                     kind = Refused if response.status_code in (400, 404, 413, 422) else ModelError
-                    raise kind(
-                        f"the server answered {response.status_code}: {response.text[:200]}", where=self._url
-                    )
-                for line in response.iter_lines():
+                    raise kind(f"the server answered {response.status_code}: {response.text[:200]}", where=self._url)
+                for line in lines(response.iter_bytes()):
                     if not line.startswith("data:"):
                         continue
                     data = line[5:].strip()

@@ -1,8 +1,21 @@
-"""Stop texts in a stream: nothing after one is shown, and nothing that may still become one."""
+"""Text in a stream: its lines, and stop texts (nothing after one is shown, nor what may still become one)."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+
+
+def lines(blocks: Iterable[bytes]) -> Iterator[str]:
+    """Lines of a UTF-8 stream, ended by `\\n` alone.
+
+    httpx's own `iter_lines` also breaks at U+2028 and its like, which JSON allows inside a string.
+    """
+    rest = b""
+    for block in blocks:
+        *whole, rest = (rest + block).split(b"\n")
+        yield from (line.decode("utf-8", "replace").rstrip("\r") for line in whole)
+    if rest:
+        yield rest.decode("utf-8", "replace").rstrip("\r")
 
 
 class StopFilter:

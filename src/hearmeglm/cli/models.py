@@ -22,6 +22,7 @@ def register(app: typer.Typer) -> None:
     app.add_typer(convert, name="convert", no_args_is_help=True)
     app.add_typer(models, name="models", no_args_is_help=True)
     app.command("export")(export)
+    app.command("bench-model")(bench_model)
 
 
 @convert.command("chatglm3")
@@ -109,3 +110,57 @@ def export(
     console().print(f"[green]✓[/green] {ref.name} -> {done.folder}")
     for name, size in done.files.items():
         console().print(f"  {name}  {size / 1e6:.1f} MB")
+
+
+def bench_model(
+    refs: Annotated[
+        list[str], typer.Argument(metavar="RUN|MODEL...", help="Models to compare: runs, folders, .gguf files.")
+    ],
+    quant: Annotated[
+        list[str] | None,
+        typer.Option(help="Also export the first model to GGUF in this form and compare it; may be repeated."),
+    ] = None,
+    test: Annotated[
+        Path | None,
+        typer.Option(help="Dialogues for BLEU and ROUGE; default: the test split, if the first model is a run."),
+    ] = None,
+    texts: Annotated[int, typer.Option(min=0, help="How many of them.")] = 20,
+    suite: Annotated[int, typer.Option(min=0, help="Rows of the persona and of the crisis suite; 0: leave out.")] = 40,
+    out: Annotated[Path | None, typer.Option(help="Write the rows to this JSON file.")] = None,
+    json_out: JsonFlag = False,
+) -> None:
+    """What quantising costs: size, memory, first token, tokens/s, BLEU, ROUGE, persona and crisis suites, side by side."""
+    from rich.table import Table
+
+    from ..evals.bench import COLUMNS, bench
+    from ..files import write_json
+    from ..models.export import default_out, file_name
+    from ..models.export import export as run
+    from ..models.reference import resolve
+
+    if quant:
+        ref = resolve(refs[0])
+        folder = default_out(ref, "gguf")
+        missing = [q for q in quant if not (folder / f"{file_name(ref)}-{q.lower()}.gguf").is_file()]
+        if missing:
+            run(ref, folder, "gguf", quants=missing)
+        refs = [*refs, *(str(folder / f"{file_name(ref)}-{q.lower()}.gguf") for q in quant)]
+    split = Path(refs[0].partition(":")[0]) / "data" / "test.jsonl"
+    test = test or (split if split.is_file() else None)
+    err = console(True)
+    rows = bench(
+        refs,
+        test_file=test if texts else None,
+        texts=texts,
+        suite=suite,
+        on_row=lambda r: err.print(f"measured {r['model']}"),
+    )
+    if out:
+        write_json(out, rows)
+    if json_out:
+        print_json(rows)
+        return
+    table = Table(*COLUMNS)
+    for row in rows:
+        table.add_row(*("–" if row[c] is None else f"{row[c]}" for c in COLUMNS))
+    console().print(table)
