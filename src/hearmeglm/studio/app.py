@@ -115,6 +115,8 @@ def page(desk: Desk) -> Any:
         whole.click(desk.safe(everything), [run], [said])
         no = gr.Checkbox(visible=False)
         cancel.click(desk.safe(stopped), [no, run], [said], js=desk.confirmed("job.stop.ask", 1))
+        # A note of an earlier action makes way for what the job says.
+        pulse.change(lambda mark: "" if mark.split("|")[2:3] not in ([], [""]) else gr.skip(), [pulse], [said], show_progress="hidden")
         run.change(None, [run], None, js="(r) => window.hearme && window.hearme.remember('run', r)")
     return blocks
 

@@ -74,7 +74,7 @@ def build(desk: Desk, run: Any, pulse: Any) -> None:
         clear = gr.Button(w("chat.clear"), size="sm", variant="stop")
         save = gr.DownloadButton(w("chat.export"), size="sm")
         sheet = gr.Button(w("vote.sheet"), size="sm")
-    state = gr.State(Talk)
+    state = gr.State(lambda: Talk())
     numbers = gr.HTML(_lines(desk, home))
 
     def answer(

@@ -14,11 +14,16 @@ from .words import Words
 
 def table(head: Sequence[str], rows: Iterable[Sequence[Any]], caption: str = "") -> str:
     """A table that scrolls sideways on a phone; cells that are numbers are right-aligned, None is a dash."""
+    listed = [tuple(row) for row in rows]
+    right = [bool(listed) and all(_is_number(r[i]) for r in listed if i < len(r)) for i in range(len(head))]
     out = []
-    for row in rows:
+    for row in listed:
         cells = "".join(f"<td{_numeric(c)}>{_cell(c)}</td>" for c in row[1:])
         out.append(f'<tr><th scope="row">{_cell(row[0])}</th>{cells}</tr>')
-    titles = "".join(f'<th scope="col">{escape(h)}</th>' for h in head)
+    titles = "".join(
+        f'<th scope="col"{" class=n" if r and i else ""}>{escape(h)}</th>'
+        for i, (h, r) in enumerate(zip(head, right, strict=True))
+    )
     name = f"<caption>{escape(caption)}</caption>" if caption else ""
     label = escape(caption or " ".join(head)[:60])
     return f'<div class="hm-scroll" tabindex="0" role="region" aria-label="{label}"><table class="hm">{name}<thead><tr>{titles}</tr></thead><tbody>{"".join(out)}</tbody></table></div>'
@@ -124,4 +129,8 @@ def _cell(value: Any) -> str:
 
 
 def _numeric(value: Any) -> str:
-    return ' class="n"' if isinstance(value, int | float) and not isinstance(value, bool) else ""
+    return ' class="n"' if _is_number(value) else ""
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)

@@ -45,9 +45,9 @@ class Turn:
         return self.replies[len(self.refs) - 1]
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class Talk:
-    """Turns in order."""
+    """Turns in order. Each change makes a new one, compared by identity, as the page's state wants it."""
 
     turns: list[Turn] = field(default_factory=list)
     id: str = field(default_factory=lambda: secrets.token_hex(8))

@@ -37,7 +37,7 @@ class Words:
     def field(self, field: Field) -> tuple[str, str]:
         """Label and explanation of a setting."""
         if self.lang == "zh":
-            label, info = self.settings[field.path]
+            label, info = self.settings.get(field.path, [field.path.rsplit(".", 1)[-1], field.description])
             return label, info
         name = field.path.rsplit(".", 1)[-1].replace("_", " ")
         return name[:1].upper() + name[1:], field.description
