@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import socket
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 import httpx
@@ -98,12 +99,17 @@ def bodies() -> Iterator[tuple[str, bytes, set[int]]]:
         {},
         [{"type": "image_url", "image_url": {"url": "file:///etc/passwd"}}],
         [{"type": "text"}],
-        "",
-        "   ",
     ):
-        yield f"content {str(content)[:20]}", json.dumps(talk(content)).encode(), {400}
+        yield f"content {str(content)[:20]}", json.dumps(talk(content)).encode(), {200 if content == [] else 400}
     last = {"messages": [{"role": "user", "content": "x"}, {"role": "assistant", "content": "y"}]}
-    yield "ends with the assistant", json.dumps(talk() | last).encode(), {400}
+    yield "ends with the assistant", json.dumps(talk() | last).encode(), {200}
+    yield (
+        "only a system message",
+        json.dumps(talk() | {"messages": [{"role": "system", "content": "x"}]}).encode(),
+        {200},
+    )
+    yield "empty", json.dumps(talk("")).encode(), {200}
+    yield "blank", json.dumps(talk("   ")).encode(), {200}
     yield "too many", json.dumps(talk() | {"messages": [{"role": "user", "content": "x"}] * 51}).encode(), {400}
     yield "too long", json.dumps(talk("字" * 4001)).encode(), {400}
     yield (
@@ -155,7 +161,7 @@ HEADERS: list[tuple[list[tuple[str, str]], set[int]]] = [
     ([("Content-Type", "application/json"), ("Host", "")], {421, 400}),
     ([("Content-Type", "application/json"), ("X-Forwarded-For", "127.0.0.1"), ("X-Forwarded-Host", "x")], {200}),
     ([("Content-Type", "application/json"), ("Authorization", "Basic x"), ("Authorization", "Bearer y")], {400}),
-    ([("Content-Type", "application/json"), ("X-Big", "a" * 60_000)], {200, 400, 431}),
+    ([("Content-Type", "application/json"), ("X-Big", "a" * 6_000)], {200, 400, 431}),
     ([("Content-Type", "application/json"), *((f"X-{i}", "a") for i in range(300))], {200, 400, 431}),
 ]
 METHODS = ["PUT", "DELETE", "PATCH", "TRACE", "CONNECT", "OPTIONS", "BREW", "HEAD"]
@@ -171,6 +177,7 @@ RAW = [
     b"GET /v1/models HTTP/1.1\r\nHost: localhost\r\nX: a\r\n b\r\n\r\n",
     b"GET /v1/models HTTP/1.1\nHost: localhost\n\n",
     b"GET /health HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Key: x\r\nSec-WebSocket-Version: 13\r\n\r\n",
+    b"GET /health HTTP/1.1\r\nHost: localhost\r\nX-Big: " + b"a" * 200_000 + b"\r\n\r\n",
     b"A" * 100_000,
 ]  # fmt: skip
 
@@ -202,11 +209,12 @@ def test_two_hundred_hostile_requests(url: str) -> None:
     lines = [f"GET {p} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode() for p in PATHS]
     for raw in [*lines, *RAW]:
         with socket.create_connection((host, int(port)), timeout=10) as connection:
-            connection.sendall(raw)
-            connection.shutdown(socket.SHUT_WR)
             head = b""
-            while block := connection.recv(65536):
-                head += block
+            with suppress(ConnectionError):  # a server may hang up on what it does not want to read to the end
+                connection.sendall(raw)
+                connection.shutdown(socket.SHUT_WR)
+                while block := connection.recv(65536):
+                    head += block
         status = head.split(b" ", 2)[1:2]
         assert not status or status[0][:1] in (b"2", b"4"), (raw[:80], head[:200])
         assert b"root:" not in head

@@ -120,7 +120,7 @@ def build_app(serving: Serving) -> ASGIApp:
         else None,  # for the description; Gate checks
     )
     _add_errors(api)
-    _describe(api, serving.model.name)
+    _describe(api, serving)
     _add_pages(api, serving, queue, metrics)
     _add_chat(api, serving, queue, metrics, pool)
     app: ASGIApp = Gate(api, serving.limits, metrics, keys=serving.keys, hosts=serving.hosts)
@@ -272,8 +272,8 @@ def _add_errors(api: FastAPI) -> None:
         return answer(err)
 
 
-def _describe(api: FastAPI, model: str) -> None:
-    """Name the served model, and take out FastAPI's own 422: here a malformed request is a 400 in OpenAI's shape."""
+def _describe(api: FastAPI, serving: Serving) -> None:
+    """Put this server's model and limits in, and take out FastAPI's own 422: a malformed request is a 400 in OpenAI's shape."""
     made = api.openapi
 
     def openapi() -> dict[str, Any]:
@@ -281,9 +281,16 @@ def _describe(api: FastAPI, model: str) -> None:
         for path in tree["paths"].values():
             for operation in path.values():
                 operation["responses"].pop("422", None)
+                for parameter in operation.get("parameters", ()):  # a header is a text or absent, never null
+                    schema = parameter["schema"]
+                    parameter["schema"] = {**schema, **schema.pop("anyOf", [{}])[0]}
         for name in ("HTTPValidationError", "ValidationError"):
             tree["components"]["schemas"].pop(name, None)
-        tree["components"]["schemas"]["ChatRequest"]["properties"]["model"]["enum"] = [model]
+        fields = tree["components"]["schemas"]["ChatRequest"]["properties"]
+        fields["model"]["enum"] = [serving.model.name]
+        fields["messages"]["maxItems"] = serving.limits.messages
+        for name in ("max_tokens", "max_completion_tokens"):
+            fields[name]["anyOf"][0]["maximum"] = serving.limits.new_tokens
         return tree
 
     api.openapi = openapi  # type: ignore[method-assign]

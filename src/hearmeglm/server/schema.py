@@ -9,7 +9,7 @@ from __future__ import annotations
 import secrets
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from ..recipe import Sampling
 from ..types import Message
@@ -80,17 +80,11 @@ class ChatRequest(BaseModel):
     logprobs: Literal[False] | None = None
     tools: Annotated[list[Any], Field(max_length=0)] | None = Field(None, description="Not offered.")
 
-    @model_validator(mode="after")
-    def _ends_with_the_client(self) -> ChatRequest:
-        if self.messages[-1].role != "user":
-            raise ValueError("the last message must be the user's")
-        return self
-
     def talk(self, limits: Limits) -> list[Message]:
         """The messages, held to the server's limits.
 
         Raises:
-            ApiError: too many, too long, or the last one is blank.
+            ApiError: too many or too long.
         """
         if len(self.messages) > limits.messages:
             raise ApiError(
@@ -101,8 +95,6 @@ class ChatRequest(BaseModel):
             raise ApiError(
                 400, f"at most {limits.characters} characters are taken", "context_length_exceeded", param="messages"
             )
-        if not talk[-1].content.strip():
-            raise ApiError(400, "the last message is blank", "invalid_value", param="messages")
         return talk
 
     def sampling(self, defaults: Sampling, limits: Limits) -> Sampling:

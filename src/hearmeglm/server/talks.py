@@ -49,6 +49,11 @@ class Talk:
     messages: Sequence[Message]
     sampling: Sampling
 
+    @property
+    def said(self) -> Message | None:
+        """What the client has just said; None if the request ends with another role."""
+        return self.messages[-1] if self.messages[-1].role == "user" else None
+
 
 class Talks:
     """Answers talks, each with its own guard.
@@ -96,7 +101,7 @@ class Talks:
     def _told(self, policy: Policy, talk: Talk, clock: Clock | None) -> str:
         if not self._notices:
             return ""
-        text = talk.messages[-1].content
+        text = talk.said.content if talk.said else ""
         if clock is None and any(m.role == "assistant" for m in talk.messages):
             now = time.time()
             clock = Clock(started=now - 1, noticed=now, rested=now, seen=now)  # somewhere in a talk
@@ -109,7 +114,7 @@ class Talks:
             for chunk in stream:
                 if not asked:
                     asked = True
-                    self._keep(talk, talk.messages[-1], self._remember(talk, memory))
+                    self._keep(talk, talk.said, self._remember(talk, memory))
                     if told:
                         said.append(f"{told}\n\n")
                         yield Chunk(said[0], 0)
@@ -146,9 +151,10 @@ class Talks:
                 self._states.popitem(last=False)
         return state
 
-    def _keep(self, talk: Talk, message: Message, state: Any) -> None:
+    def _keep(self, talk: Talk, message: Message | None, state: Any) -> None:
         if talk.session and self._store is not None:
-            self._store.append(session_id(talk.session, talk.owner), talk.session, message, state=state)
+            messages = [message] if message else []
+            self._store.append(session_id(talk.session, talk.owner), talk.session, *messages, state=state)
 
 
 @dataclass
