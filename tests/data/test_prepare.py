@@ -138,7 +138,9 @@ def test_the_originals_data_is_accounted_for(shared_data: Path, tmp_path: Path) 
     texts = {name: {json.dumps(d["messages"]) for d in lines(run.data.path / f"{name}.jsonl")} for name in splits}
     assert not texts["train"] & texts["test"]
     assert not texts["train"] & texts["valid"]
-    said = " ".join(m["content"] for d in lines(run.data.path / "train.jsonl") if d["source"] != "persona" for m in d["messages"])
+    said = " ".join(
+        m["content"] for d in lines(run.data.path / "train.jsonl") if d["source"] != "persona" for m in d["messages"]
+    )
     assert not any(word in said for word in ("艾仁", "艾薇", "EmoLLM", "舔狗艾"))
     stats = read_json(run.data.path / "stats.json")
     assert stats["sources"]["cpsycound"]["turns_a_dialogue"]["p50"] == 8
