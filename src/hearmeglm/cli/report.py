@@ -23,7 +23,9 @@ def report(
     student_id: Annotated[
         str, typer.Option("--student-id", help="Student id: cover and file name; default: the recipe's.")
     ] = "",
-    name: Annotated[str, typer.Option("--name", help="Student's name: cover and file name; default: the recipe's.")] = "",
+    name: Annotated[
+        str, typer.Option("--name", help="Student's name: cover and file name; default: the recipe's.")
+    ] = "",
     lang: Annotated[str, typer.Option("--lang", help="zh, en, or both (Chinese, then English).")] = "both",
     form: Annotated[str, typer.Option("--format", help="pdf, html or docx.")] = "pdf",
     out: Annotated[Path | None, typer.Option("--out", help="Folder of the file; default RUN/report.")] = None,
@@ -48,7 +50,9 @@ def report(
             say.print(f"captured {picture}", markup=False)
     made = write_report(folder, lang=lang, form=form, out=out, student_id=student_id, name=name)
     if json_mode:
-        print_json({"file": str(made.path), "languages": made.languages, "not_run": made.not_run, "remarks": made.remarks})
+        print_json(
+            {"file": str(made.path), "languages": made.languages, "not_run": made.not_run, "remarks": made.remarks}
+        )
         return
     say.print(f"[green]✓[/green] {made.path}")
     for remark in made.remarks:
@@ -61,7 +65,8 @@ def card(
     run: RunArg,
     kind: Annotated[str, typer.Option("--kind", help="model, data, or both.")] = "both",
     out: Annotated[
-        Path | None, typer.Option("--out", help="Folder; default RUN/report. The files are model-card.md and data-card.md.")
+        Path | None,
+        typer.Option("--out", help="Folder; default RUN/report. The files are model-card.md and data-card.md."),
     ] = None,
     json_mode: JsonFlag = False,
 ) -> None:

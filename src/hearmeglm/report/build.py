@@ -93,7 +93,11 @@ def _facts(d: ReportData, w: Words) -> list[tuple[str, str, str]]:
         sizes = " / ".join(number(s.dialogues) for s in d.data.splits)
         out.append((w("fact.dialogues"), sizes, w("fact.dialogues.note")))
     base, tuned = (d.evals.model("base"), d.evals.model(d.tuned)) if d.evals else (None, None)
-    for key, label, form in (("loss", "fact.loss", ".3f"), ("bleu-4", "fact.bleu", ".2f"), ("rouge-l", "fact.rouge", ".2f")):
+    for key, label, form in (
+        ("loss", "fact.loss", ".3f"),
+        ("bleu-4", "fact.bleu", ".2f"),
+        ("rouge-l", "fact.rouge", ".2f"),
+    ):
         before, after = (m.values.get(key) if m else None for m in (base, tuned))
         if d.evals and before is not None and after is not None:
             value = f"{number(before, form)} → {number(after, form)}"

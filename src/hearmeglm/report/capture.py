@@ -25,7 +25,7 @@ FORMAT = """<svg class="rich-terminal" viewBox="0 0 {width} {height}" xmlns="htt
 def capture_terminal(run: RunDir, ask: str) -> Iterator[Path]:
     """Run each moment's command and draw what it printed; a moment whose command fails is left out (the report says so).
 
-    Set-up shows the installed versions; training and evaluation are the run's own steps, which are done and so only say
+    Set-up shows what the machine has; training and evaluation are the run's own steps, which are done and so only say
     what they are and print their table; inference asks the tuned model one question.
 
     Yields:
@@ -33,7 +33,7 @@ def capture_terminal(run: RunDir, ask: str) -> Iterator[Path]:
     """
     place = str(run.path)
     moments = {
-        "setup": ["--version"],
+        "setup": ["doctor"],
         "training": ["train", place],
         "evaluation": ["evaluate", place],
         "inference": ["chat", place],
@@ -50,7 +50,13 @@ def capture_terminal(run: RunDir, ask: str) -> Iterator[Path]:
 
 def _output(arguments: list[str], typed: str) -> str | None:
     """What the command prints on both streams, with colours; None if it fails."""
-    environment = {**os.environ, "COLUMNS": str(COLUMNS), "FORCE_COLOR": "1", "TERM": "xterm-256color", "PYTHONIOENCODING": "utf-8"}
+    environment = {
+        **os.environ,
+        "COLUMNS": str(COLUMNS),
+        "FORCE_COLOR": "1",
+        "TERM": "xterm-256color",
+        "PYTHONIOENCODING": "utf-8",
+    }
     try:
         done = subprocess.run(
             [sys.executable, "-m", "hearmeglm", *arguments],

@@ -9,7 +9,9 @@ from .data import ReportData
 from .original import FIGURES, TABLES
 from .words import Words, number
 
-CAPTURES = tuple(f"fig:{p}-{m}" for p in ("terminal", "studio") for m in ("setup", "training", "evaluation", "inference"))
+CAPTURES = tuple(
+    f"fig:{p}-{m}" for p in ("terminal", "studio") for m in ("setup", "training", "evaluation", "inference")
+)
 ENOUGH = 500
 """Samples that the course asks for."""
 
@@ -38,7 +40,16 @@ def checklist(d: ReportData, w: Words, sections: Sequence[Section], *, bilingual
 
     kept = sum(s.kept for s in d.data.sources) + d.data.persona_pairs if d.data else 0
     unlicensed = [n for n, s in d.recipe.data.sources.items() if s.enabled and not s.licence]
-    blank = [w(f"cover.{k}") for k, v in (("name", d.owner.name), ("student_id", d.owner.student_id), ("class", d.owner.class_name), ("instructor", d.owner.instructor)) if not v]
+    blank = [
+        w(f"cover.{k}")
+        for k, v in (
+            ("name", d.owner.name),
+            ("student_id", d.owner.student_id),
+            ("class", d.owner.class_name),
+            ("instructor", d.owner.instructor),
+        )
+        if not v
+    ]
     missing = sum(not ok for _, ok in have.values())
     rows = (
         Check(w("check.cover"), "", not blank, w("check.note.cover", items=", ".join(blank)) if blank else ""),
@@ -78,7 +89,9 @@ def _original(w: Words, sections: Sequence[Section], have: dict[str, tuple[str, 
     for kind, items in (("figure", FIGURES), ("table", TABLES)):
         for number_, keys in items:
             places = [
-                f"{w('label.table' if k.startswith('tab:') else 'label.figure')} {numbers[k]}" if k in numbers else w("label.notrun")
+                f"{w('label.table' if k.startswith('tab:') else 'label.figure')} {numbers[k]}"
+                if k in numbers
+                else w("label.notrun")
                 for k in keys
             ]
             title = have_title(sections, keys[0])

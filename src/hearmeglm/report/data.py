@@ -307,6 +307,12 @@ class ReportData:
         return next((e for e in self.episodes if e.name == name and model in ("", e.model)), None)
 
     @property
+    def base_name(self) -> str:
+        """The base as it may be printed: a local folder by its last name, since a report travels."""
+        base = self.recipe.base
+        return Path(base).name if Path(base).is_absolute() else base
+
+    @property
     def tuned(self) -> str:
         """Name of the last trained stage of the recipe (the last one planned if none is trained)."""
         names = [s.name for s in self.stages] or list(self.recipe.stages)

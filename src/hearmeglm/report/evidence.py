@@ -10,7 +10,7 @@ from typing import Any
 from ..errors import DataError
 from ..files import read_json, read_jsonl
 from ..run import RunDir, Step
-from ..types import Generation, Score, messages_from_json
+from ..types import Generation, messages_from_json
 from .data import (
     Delta,
     Episode,
@@ -94,10 +94,10 @@ def _deltas(run: RunDir, seed: int) -> Iterator[Delta]:
     for before in [m for m in board.models[:-1] if m in BASES]:
         for metric in PAIRED:
             found = paired(board, metric, before, after, seed=seed)
-            means = [describe(board, metric, m, seed=seed).get("mean") for m in (before, after)]
-            if found is not None and None not in means:
+            left, right = (describe(board, metric, m, seed=seed).get("mean") for m in (before, after))
+            if found is not None and left is not None and right is not None:
                 numbers = (found[k] for k in ("difference", "low", "high", "p", "dialogues", "n"))
-                yield Delta(metric, before, after, *means, *numbers)
+                yield Delta(metric, before, after, left, right, *numbers)
 
 
 def collect_suites(run: RunDir) -> tuple[SuitePart, ...]:
@@ -155,7 +155,9 @@ def collect_style(run: RunDir) -> tuple[StyleRow, ...]:
     out: list[StyleRow] = []
     for name, replies in by_model.items():
         found = summarise(replies)
-        out.append(StyleRow(name, len(replies), {m: c["mean"] if (c := found["replies"][m]) else None for m in METRICS}))
+        out.append(
+            StyleRow(name, len(replies), {m: c["mean"] if (c := found["replies"][m]) else None for m in METRICS})
+        )
     if out:
         found = summarise(next(iter(by_model.values())))["references"]
         out.append(StyleRow("reference", found["n"], {m: c["mean"] if (c := found[m]) else None for m in METRICS}))
@@ -200,7 +202,8 @@ def collect_knowledge(run: RunDir) -> tuple[Knowledge, ...]:
     keys = ("accuracy", "low", "high", "macro_recall", "macro_f1")
     try:
         return tuple(
-            Knowledge(name, m["n"], m["unscored"], *(m[k] for k in keys)) for name, m in read_json(path)["models"].items()
+            Knowledge(name, m["n"], m["unscored"], *(m[k] for k in keys))
+            for name, m in read_json(path)["models"].items()
         )
     except (KeyError, TypeError) as err:
         raise DataError(f"expected a knowledge result, found no {err}", where=str(path)) from None

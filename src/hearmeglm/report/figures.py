@@ -105,9 +105,7 @@ def loss(stage: StagePart, number: int, w: Words) -> Figure:
         axes.set(xlabel=w("fig.step"), ylabel=w("fig.loss"))
         axes.legend()
         name = w.known(f"model.{stage.name}", stage.name)
-        return _finish(
-            figure, f"fig:loss-{number}", w("cap.loss", stage=name), 15, f"{stage.name}/metrics.jsonl"
-        )
+        return _finish(figure, f"fig:loss-{number}", w("cap.loss", stage=name), 15, f"{stage.name}/metrics.jsonl")
 
 
 def overlap(evals: EvalPart, w: Words) -> Figure:

@@ -18,10 +18,16 @@ def write_html(documents: Sequence[Document], path: Path) -> tuple[str, ...]:
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     env = Environment(
-        loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
     style = (TEMPLATES / "report.css").read_text(encoding="utf-8")
-    page = env.get_template("report.html.jinja").render(documents=[to_tree(d, _picture) for d in documents], style=style)
+    page = env.get_template("report.html.jinja").render(
+        documents=[to_tree(d, _picture) for d in documents], style=style
+    )
     write_text(path, page)
     return ()
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import tempfile
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
+from typing import Literal
 
 from ..errors import HearmeError
 from ..files import atomic_open
@@ -26,7 +28,7 @@ def write_pdf(documents: Sequence[Document], path: Path) -> tuple[str, ...]:
     families = find_families()
     with tempfile.TemporaryDirectory(prefix="hearme-report-") as name:
         folder = Path(name)
-        trees = [to_tree(d, lambda f, lang=d.lang: _picture(f, folder, lang)) for d in documents]
+        trees = [to_tree(d, partial(_picture, folder=folder, lang=d.lang)) for d in documents]
         data = {"documents": trees, "fonts": {"text": families.text, "mono": families.mono, "emoji": families.emoji}}
         (folder / "data.json").write_text(json.dumps(data, ensure_ascii=False), encoding="utf-8")
         (folder / "main.typ").write_bytes(TEMPLATE.read_bytes())
@@ -58,7 +60,7 @@ def rasterise(svg: str, families: Families) -> bytes:
         return _compile(folder / "main.typ", families, "png")
 
 
-def _compile(source: Path, families: Families, form: str) -> bytes:
+def _compile(source: Path, families: Families, form: Literal["pdf", "png"]) -> bytes:
     import typst
 
     try:
@@ -74,7 +76,9 @@ def _remarks(documents: Sequence[Document], families: Families) -> tuple[str, ..
     if families.emoji:
         return ()
     said = "".join(t for d in documents for t in texts(list(d.blocks())))
-    said += "".join(b.text for d in documents for c in d.blocks() if isinstance(c, Chat) for _, col in c.columns for b in col)
+    said += "".join(
+        b.text for d in documents for c in d.blocks() if isinstance(c, Chat) for _, col in c.columns for b in col
+    )
     if not any(0x1F300 <= ord(c) <= 0x1FAFF for c in said):
         return ()
     return ("no emoji font found: emoji are missing from the PDF -> apt-get install fonts-noto-color-emoji",)

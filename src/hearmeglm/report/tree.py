@@ -34,12 +34,22 @@ def to_tree(document: Document, picture: Callable[[Figure], str]) -> dict[str, A
         elif isinstance(block, Table):
             out |= asdict(block) | {"caption": caption(block.key, block.caption, "table")}
         elif isinstance(block, Figure):
-            out |= {"caption": caption(block.key, block.caption, "figure"), "image": picture(block), "width": block.width_cm, "alt": block.alt, "source": block.source}
+            out |= {
+                "caption": caption(block.key, block.caption, "figure"),
+                "image": picture(block),
+                "width": block.width_cm,
+                "alt": block.alt,
+                "source": block.source,
+            }
         elif isinstance(block, Chat):
             columns = [{"title": t, "bubbles": [asdict(b) for b in bubbles]} for t, bubbles in block.columns]
             out |= {"caption": caption(block.key, block.caption, "figure"), "columns": columns, "source": block.source}
         elif isinstance(block, Code):
-            out |= {"text": block.text, "caption": caption(block.key, block.caption, "figure") if block.key else None, "source": block.source}
+            out |= {
+                "text": block.text,
+                "caption": caption(block.key, block.caption, "figure") if block.key else None,
+                "source": block.source,
+            }
         elif isinstance(block, NotRun):
             out |= {"text": block.text, "command": block.command}
         elif isinstance(block, Checklist):

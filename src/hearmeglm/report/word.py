@@ -157,7 +157,13 @@ class _Writer:
             self.run(paragraph, f"{self.document.labels['source']}: {text}", 8, GREY)
 
     def grid(
-        self, rows: list[list[str]], centimetres: Sequence[float] = (), *, head: bool = False, align: str = "", weights: Sequence[float] = ()
+        self,
+        rows: list[list[str]],
+        centimetres: Sequence[float] = (),
+        *,
+        head: bool = False,
+        align: str = "",
+        weights: Sequence[float] = (),
     ) -> None:
         """A table; `weights` share out the width, else it is by content."""
         from docx.enum.table import WD_TABLE_ALIGNMENT

@@ -54,7 +54,7 @@ def number(value: float | int | None, form: str = "") -> str:
         return "–"
     if form:
         return format(value, form)
-    if isinstance(value, int) or float(value).is_integer() and abs(value) >= 1000:
+    if isinstance(value, int) or (float(value).is_integer() and abs(value) >= 1000):
         return format(int(value), ",d")
     if abs(value) >= 1e7:
         return format(value, ".3g")

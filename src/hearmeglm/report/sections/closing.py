@@ -26,7 +26,7 @@ def deployment(d: ReportData, w: Words) -> tuple[Block, ...]:
         heads = tuple(w.known(f"head.{k}", k) for k in keys)
         out.append(Table("tab:bench", w("cap.bench"), heads, rows, "l" + "r" * (len(keys) - 1), (), "evals/bench.json"))
     else:
-        out.append(NotRun("tab:bench", w("deployment.none"), f"hearme bench {d.run}"))
+        out.append(NotRun("tab:bench", w("deployment.none"), ""))
     listed = tuple(line.replace("{run}", d.run) for line in w.lines("deployment.list"))
     return (*out, Heading(w("deployment.ways")), Bullets(listed))
 
@@ -50,7 +50,10 @@ def licences(d: ReportData, w: Words) -> tuple[Block, ...]:
     """Licences of software, base and every source."""
     starter = d.recipe.base == "starter"
     base = w("licence.base.starter" if starter else "licence.base.other")
-    rows = [(w("licence.software"), "HearMeGLM", "Apache-2.0", *_terms("Apache-2.0", w)), (w("licence.base"), d.recipe.base, base, "–", "–")]
+    rows = [
+        (w("licence.software"), "HearMeGLM", "Apache-2.0", *_terms("Apache-2.0", w)),
+        (w("licence.base"), d.base_name, base, "–", "–"),
+    ]
     for name, source in d.recipe.data.sources.items():
         if source.enabled:
             rows.append((w("head.source"), name, source.licence or w("licence.unknown"), *_terms(source.licence, w)))
@@ -64,7 +67,10 @@ def licences(d: ReportData, w: Words) -> tuple[Block, ...]:
 def _terms(licence: str, w: Words) -> tuple[str, str]:
     """Whether an adapter trained on it may be published and used commercially, and the duties."""
     found = terms(licence)
-    return f"{w(f'answer.{found.publish}')} / {w(f'answer.{found.commercial}')}", found.duties_zh if w.lang == "zh" else found.duties_en
+    return (
+        f"{w(f'answer.{found.publish}')} / {w(f'answer.{found.commercial}')}",
+        found.duties_zh if w.lang == "zh" else found.duties_en,
+    )
 
 
 def log(d: ReportData, w: Words) -> tuple[Block, ...]:
@@ -76,7 +82,10 @@ def log(d: ReportData, w: Words) -> tuple[Block, ...]:
             for m in d.log
         )  # fmt: skip
         heads = ("time", "step", "seed", "commit")
-        out += [Para(w("log.text")), Table("tab:log", w("cap.log"), tuple(w(f"head.{h}") for h in heads), rows, "llrl", (), "*/manifest.json")]
+        out += [
+            Para(w("log.text")),
+            Table("tab:log", w("cap.log"), tuple(w(f"head.{h}") for h in heads), rows, "llrl", (), "*/manifest.json"),
+        ]
     else:
         out.append(NotRun("tab:log", w("log.none"), f"hearme run {d.recipe.name} --run {d.run}"))
     out.append(Heading(w("captures")))
@@ -86,7 +95,15 @@ def log(d: ReportData, w: Words) -> tuple[Block, ...]:
             shown = have.get((where, moment))
             what = w("cap.capture", place=w(f"place.{where}"), moment=w(f"moment.{moment}"))
             key = f"fig:{where}-{moment}"
-            out.append(_capture(key, what, shown) if shown else NotRun(key, w("capture.none", what=what), f"hearme report {d.run} --capture" if where == "terminal" else "hearme studio"))
+            out.append(
+                _capture(key, what, shown)
+                if shown
+                else NotRun(
+                    key,
+                    w("capture.none", what=what),
+                    f"hearme report {d.run} --capture" if where == "terminal" else "hearme studio",
+                )
+            )
     return tuple(out)  # fmt: skip
 
 
@@ -112,7 +129,12 @@ def image_size(path: Path) -> tuple[int, int]:
 
 def reproduce(d: ReportData, w: Words) -> tuple[Block, ...]:
     """Commands, machine, versions, digests, recipe."""
-    lines = ["make setup", f"hearme run {d.run}/recipe.yaml --run again", f"hearme evaluate {d.run}", f"hearme report {d.run} --lang both --format pdf"]
+    lines = [
+        "make setup",
+        f"hearme run {d.run}/recipe.yaml --run again",
+        f"hearme evaluate {d.run}",
+        f"hearme report {d.run} --lang both --format pdf",
+    ]
     out: list[Block] = [
         Para(w("reproduce.text", digest=d.recipe_digest[:16])),
         Heading(w("reproduce.command")),
@@ -124,11 +146,37 @@ def reproduce(d: ReportData, w: Words) -> tuple[Block, ...]:
         last = d.log[-1]
         out.append(Para(w("reproduce.machine", machine=last.machine), quiet=True))
         heads = (w("head.package"), w("head.version"))
-        out.append(Table("tab:versions", w("cap.versions"), heads, tuple(last.versions.items()), "ll", (), f"{last.step}/manifest.json"))
-        files = [(f"{m.step}/{f}".replace(f"{m.step}/../", ""), digest[:16]) for m in d.log for f, digest in m.files.items()]
+        out.append(
+            Table(
+                "tab:versions",
+                w("cap.versions"),
+                heads,
+                tuple(last.versions.items()),
+                "ll",
+                (),
+                f"{last.step}/manifest.json",
+            )
+        )
+        files = [
+            (f"{m.step}/{f}".replace(f"{m.step}/../", ""), digest[:16]) for m in d.log for f, digest in m.files.items()
+        ]
         wanted = [x for x in files if not x[0].endswith(".png")][:DIGESTS]
-        out.append(Table("tab:digests", w("cap.digests"), (w("head.file"), w("head.digest")), tuple(wanted), "ll", (3, 2), "*/manifest.json"))
-    tree = d.recipe.model_dump(mode="json", include={"name", "seed", "base", "template", "lora", "stages"}, exclude_defaults=True)
+        out.append(
+            Table(
+                "tab:digests",
+                w("cap.digests"),
+                (w("head.file"), w("head.digest")),
+                tuple(wanted),
+                "ll",
+                (3, 2),
+                "*/manifest.json",
+            )
+        )
+    tree = d.recipe.model_dump(
+        mode="json", include={"name", "seed", "base", "template", "lora", "stages"}, exclude_defaults=True
+    )
+    if "base" in tree:
+        tree["base"] = d.base_name
     text = yaml.safe_dump(tree, allow_unicode=True, sort_keys=False).strip()
     return (*out, Heading(w("reproduce.recipe")), Code(text))  # fmt: skip
 

@@ -41,7 +41,16 @@ def sources(d: ReportData, w: Words) -> tuple[Block, ...]:
     ]
     if data.persona_pairs:
         rows.append(
-            (w("sources.persona"), w("kind.self-cognition"), "–", number(data.persona_pairs), "–", "–", "–", "Apache-2.0")
+            (
+                w("sources.persona"),
+                w("kind.self-cognition"),
+                "–",
+                number(data.persona_pairs),
+                "–",
+                "–",
+                "–",
+                "Apache-2.0",
+            )
         )
     parts = Counter[str]()
     for split in data.splits:

@@ -47,7 +47,9 @@ def _metric(key: str, value: float | None) -> str:
         return number(int(value))
     if key == "capped":
         return percent(value, 1)
-    return number(value, ",.2f" if key in ("runtime_s", "tokens_per_reply", "chars_per_reply", "tokens_per_s") else ",.4f")
+    return number(
+        value, ",.2f" if key in ("runtime_s", "tokens_per_reply", "chars_per_reply", "tokens_per_s") else ",.4f"
+    )
 
 
 def before_after(d: ReportData, w: Words) -> tuple[Block, ...]:
@@ -58,7 +60,11 @@ def before_after(d: ReportData, w: Words) -> tuple[Block, ...]:
         tuple((w(f"m.{k}"), _metric(k, a), _metric(k, b)) for k, (a, b) in OVERLAP.items()), "lrr", (), "original report, table 5",
     )  # fmt: skip
     if d.evals is None:
-        absent = [("tab:overlap", "results.none"), ("fig:overlap", "cap.fig.overlap"), ("tab:delta", "results.delta.none")]
+        absent = [
+            ("tab:overlap", "results.none"),
+            ("fig:overlap", "cap.fig.overlap"),
+            ("tab:delta", "results.delta.none"),
+        ]
         return (*(NotRun(key, w(text), command) for key, text in absent), original)
     e = d.evals
     rows = tuple(
@@ -70,27 +76,57 @@ def before_after(d: ReportData, w: Words) -> tuple[Block, ...]:
     if e.prompts < SMALL:
         out.append(Para(w("results.small", n=e.prompts)))
     source = f"evals/summary.json; n = {e.prompts}, seed {e.seed}"
-    out.append(Table("tab:overlap", w("cap.overlap"), (w("head.measure"), *(_model(m.name, w) for m in e.models)), rows, "l" + "r" * len(e.models), (), source))
+    out.append(
+        Table(
+            "tab:overlap",
+            w("cap.overlap"),
+            (w("head.measure"), *(_model(m.name, w) for m in e.models)),
+            rows,
+            "l" + "r" * len(e.models),
+            (),
+            source,
+        )
+    )
     unscored = "; ".join(f"{_model(m.name, w)} {k}: {n}" for m in e.models for k, n in m.unscored.items())
     out.append(Para(w("results.unscored", items=unscored) if unscored else w("results.unscored.none"), quiet=True))
     out.append(figures.overlap(e, w))
     if e.deltas:
         heads = tuple(w(f"head.{h}") for h in ("measure", "pair", "before", "after", "difference", "interval", "p"))
         cells = tuple(
-            (w(f"m.{x.metric}"), f"{_model(x.before, w)} → {_model(x.after, w)}", number(x.mean_before, ".3f"), number(x.mean_after, ".3f"),
-             number(x.difference, "+.3f"), f"[{x.low:+.3f}, {x.high:+.3f}]", number(x.p, ".4f"))
+            (
+                w(f"m.{x.metric}"),
+                f"{_model(x.before, w)} → {_model(x.after, w)}",
+                number(x.mean_before, ".3f"),
+                number(x.mean_after, ".3f"),
+                number(x.difference, "+.3f"),
+                f"[{x.low:+.3f}, {x.high:+.3f}]",
+                number(x.p, ".4f"),
+            )
             for x in e.deltas
         )
-        note = f"scores.jsonl; {w('delta.n', dialogues=e.deltas[0].dialogues, prompts=e.deltas[0].prompts)}; seed {e.seed}"
+        note = (
+            f"scores.jsonl; {w('delta.n', dialogues=e.deltas[0].dialogues, prompts=e.deltas[0].prompts)}; seed {e.seed}"
+        )
         shown = [x for x in e.deltas if x.before == e.deltas[0].before]
         out += [Table("tab:delta", w("cap.delta"), heads, cells, "llrrrrr", (), note), figures.deltas(shown, w)]
     else:
         out.append(NotRun("tab:delta", w("results.delta.none"), command))
     if d.style:
         metrics = [m for m in d.style[0].values if any(r.values.get(m) is not None for r in d.style)]
-        cells = tuple((w.known(f"st.{m}", m), *(number(r.values.get(m), ".3f") for r in d.style)) for m in metrics)
-        heads = (w("head.measure"), *(_model(r.model, w) for r in d.style))
-        out.append(Table("tab:style", w("cap.style"), heads, (*cells, ("n", *(number(r.n) for r in d.style))), "l" + "r" * len(d.style), (), "generations.jsonl"))
+        means = [(w.known(f"st.{m}", m), *(number(r.values.get(m), ".3f") for r in d.style)) for m in metrics]
+        means.append(("n", *(number(r.n) for r in d.style)))
+        columns = (w("head.measure"), *(_model(r.model, w) for r in d.style))
+        out.append(
+            Table(
+                "tab:style",
+                w("cap.style"),
+                columns,
+                tuple(means),
+                "l" + "r" * len(d.style),
+                (),
+                "generations.jsonl",
+            )
+        )
     else:
         out.append(NotRun("tab:style", w("style.none"), command))
     return (*out, original)  # fmt: skip
@@ -114,26 +150,69 @@ def judge(d: ReportData, w: Words) -> tuple[Block, ...]:
     else:
         j = d.judge
         rows = tuple(
-            (_model(m.model, w), label(m.criterion), number(m.mean), "–" if m.low is None else f"[{m.low:.4f}, {m.high:.4f}]", number(m.n), number(m.unscored))
+            (
+                _model(m.model, w),
+                label(m.criterion),
+                number(m.mean),
+                "–" if m.low is None else f"[{m.low:.4f}, {m.high:.4f}]",
+                number(m.n),
+                number(m.unscored),
+            )
             for m in j.means
         )
         heads = ("model", "criterion", "mean", "interval", "n", "unscored")
-        out.append(Table("tab:judge", w("cap.judge"), tuple(w(f"head.{h}") for h in heads), rows, "llrrrr", (), f"{j.file}; seed {j.seed}"))
+        out.append(
+            Table(
+                "tab:judge",
+                w("cap.judge"),
+                tuple(w(f"head.{h}") for h in heads),
+                rows,
+                "llrrrr",
+                (),
+                f"{j.file}; seed {j.seed}",
+            )
+        )
         out.append(Para(w("judge.who", judges=", ".join(j.judges)), quiet=True))
     if d.judge and any(alpha is not None for _, alpha, _ in d.judge.agreement):
         cells = tuple((label(k), number(alpha), number(n)) for k, alpha, n in d.judge.agreement)
-        out.append(Table("tab:agreement", w("cap.agreement"), (w("head.criterion"), w("head.alpha"), w("head.units")), cells, "lrr", (), d.judge.file))
+        out.append(
+            Table(
+                "tab:agreement",
+                w("cap.agreement"),
+                (w("head.criterion"), w("head.alpha"), w("head.units")),
+                cells,
+                "lrr",
+                (),
+                d.judge.file,
+            )
+        )
     else:
         out.append(NotRun("tab:agreement", w("judge.agreement.none"), command))
-    out.append(Code(str(rubric.mode(mode)["system"]).strip(), "fig:judge-prompt", w("cap.judge.prompt"), "evals/judge/rubric.yaml"))
-    out.append(Code(inspect.getsource(verdict.parse_list).strip(), "fig:judge-code", w("cap.judge.code"), "evals/judge/verdict.py"))
+    out.append(
+        Code(
+            str(rubric.mode(mode)["system"]).strip(),
+            "fig:judge-prompt",
+            w("cap.judge.prompt"),
+            "evals/judge/rubric.yaml",
+        )
+    )
+    out.append(
+        Code(
+            inspect.getsource(verdict.parse_list).strip(),
+            "fig:judge-code",
+            w("cap.judge.code"),
+            "evals/judge/verdict.py",
+        )
+    )
     if d.judge and d.judge.raw:
         out.append(Code(d.judge.raw, "fig:judge-raw", w("cap.judge.raw"), f"evals/judge/verdicts.{mode}.jsonl"))
     else:
         out.append(NotRun("fig:judge-raw", w("judge.raw.none"), command))
-    rows = tuple((label(k), f"{a:.4f}", f"{b:.4f}") for k, (a, b) in JUDGE.items())
-    heads = (w("head.criterion"), w("head.before"), w("head.after"))
-    out.append(Table("tab:judge-original", w("cap.judge.original"), heads, rows, "lrr", (), "original report, table 6"))
+    published = tuple((label(k), f"{a:.4f}", f"{b:.4f}") for k, (a, b) in JUDGE.items())
+    columns = (w("head.criterion"), w("head.before"), w("head.after"))
+    out.append(
+        Table("tab:judge-original", w("cap.judge.original"), columns, published, "lrr", (), "original report, table 6")
+    )
     return tuple(out)  # fmt: skip
 
 
@@ -144,7 +223,9 @@ def suite_table(key: str, caption: str, suite: SuitePart, w: Words) -> Table:
     rows = [(k, *(cells.get((s.model, k), "–") for s in suite.scores)) for k in kinds]
     rows.append((w("suite.all"), *(f"{s.passed}/{s.n} ({percent(s.passed, s.n)})" for s in suite.scores)))
     heads = (w("head.category"), *(_model(s.model, w) for s in suite.scores))
-    return Table(key, caption, heads, tuple(rows), "l" + "r" * len(suite.scores), (), f"{suite.file}; sha256 {suite.digest[:16]}")
+    return Table(
+        key, caption, heads, tuple(rows), "l" + "r" * len(suite.scores), (), f"{suite.file}; sha256 {suite.digest[:16]}"
+    )
 
 
 def persona(d: ReportData, w: Words) -> tuple[Block, ...]:
@@ -166,10 +247,23 @@ def persona(d: ReportData, w: Words) -> tuple[Block, ...]:
     if not d.knowledge:
         return (*out, NotRun("tab:knowledge", w("knowledge.none"), f"hearme suite knowledge {d.run}"))
     known = tuple(
-        (_model(k.model, w), number(k.accuracy), "–" if k.low is None or k.high is None else f"[{k.low:.4f}, {k.high:.4f}]", number(k.recall), number(k.f1), number(k.n), number(k.unscored))
+        (
+            _model(k.model, w),
+            number(k.accuracy),
+            "–" if k.low is None or k.high is None else f"[{k.low:.4f}, {k.high:.4f}]",
+            number(k.recall),
+            number(k.f1),
+            number(k.n),
+            number(k.unscored),
+        )
         for k in d.knowledge
     )
-    heads = (w("head.model"), *(w(f"know.{k}") for k in ("accuracy", "interval", "recall", "f1")), "n", w("head.unscored"))
+    heads = (
+        w("head.model"),
+        *(w(f"know.{k}") for k in ("accuracy", "interval", "recall", "f1")),
+        "n",
+        w("head.unscored"),
+    )
     return (*out, Table("tab:knowledge", w("cap.knowledge"), heads, known, "lrrrrrr", (), "evals/suites/knowledge.json"))  # fmt: skip
 
 
@@ -181,7 +275,9 @@ def dialogues(d: ReportData, w: Words) -> tuple[Block, ...]:
         if shown:
             out.append(_episode(name, shown, d, w))
         else:
-            out.append(NotRun(f"fig:episode-{name}", w("ep.none", name=w(f"ep.{name}")), f"hearme suite episodes {d.run}"))
+            out.append(
+                NotRun(f"fig:episode-{name}", w("ep.none", name=w(f"ep.{name}")), f"hearme suite episodes {d.run}")
+            )
     if d.heldout:
         out += [Heading(w("ep.heldout")), _heldout(d, w)]
     return tuple(out)
@@ -202,7 +298,11 @@ def _episode(name: str, shown: Sequence[Episode], d: ReportData, w: Words) -> Ch
 def _heldout(d: ReportData, w: Words) -> Chat:
     first = d.heldout[0]
     history = tuple(
-        Bubble(m.role, {"system": w("label.system"), "user": w("who.user"), "assistant": w("ep.reference")}[m.role], m.content)
+        Bubble(
+            m.role,
+            {"system": w("label.system"), "user": w("who.user"), "assistant": w("ep.reference")}[m.role],
+            m.content,
+        )
         for m in first.messages
     )
     answers = [Bubble("assistant", _model(g.model, w), g.prediction) for g in d.heldout]

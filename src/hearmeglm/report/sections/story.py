@@ -42,7 +42,7 @@ def base(d: ReportData, w: Words) -> tuple[Block, ...]:
     recipe = d.recipe
     packaged = w("base.reason.starter") if recipe.base == "starter" else ""
     reason = _own(
-        recipe.report.base_reason, w, packaged or w("base.reason.other", base=recipe.base, template=recipe.template)
+        recipe.report.base_reason, w, packaged or w("base.reason.other", base=d.base_name, template=recipe.template)
     )
     if not d.stages:
         return (*_paras(reason), NotRun("tab:model", w("cap.base"), f"hearme train {d.run}"))
@@ -50,7 +50,7 @@ def base(d: ReportData, w: Words) -> tuple[Block, ...]:
     r = last.result
     trainable, whole = float(r.get("trainable_parameters") or 0), float(r.get("all_parameters") or 0)
     rows = (
-        (w("base.name"), recipe.base),
+        (w("base.name"), d.base_name),
         (w("base.template"), recipe.template),
         (w("base.all"), number(int(whole))),
         (w("base.trainable"), number(int(trainable))),

@@ -43,12 +43,8 @@ def setup(d: ReportData, w: Words) -> tuple[Block, ...]:
         own = recipe.report.reasons.get(key)
         return ((own.zh if w.lang == "zh" else own.en) if own else "") or w(f"why.{key}")
 
-    rows = [
-        (w(f"set.{key}"), *[_show(getattr(recipe.lora, key))] * len(names), why(key)) for key in ADAPTER
-    ]
-    rows += [
-        (w(f"set.{key}"), *(_show(getattr(recipe.stages[n], key)) for n in names), why(key)) for key in PER_STAGE
-    ]
+    rows = [(w(f"set.{key}"), *[_show(getattr(recipe.lora, key))] * len(names), why(key)) for key in ADAPTER]
+    rows += [(w(f"set.{key}"), *(_show(getattr(recipe.stages[n], key)) for n in names), why(key)) for key in PER_STAGE]
     rows.append((w("set.seed"), *[str(recipe.seed)] * len(names), why("seed")))
     stages = tuple(w.known(f"model.{n}", n) for n in names)
     sources = list(dict.fromkeys(s for n in names for s in recipe.stages[n].mix))
@@ -103,13 +99,29 @@ def results(d: ReportData, w: Words) -> tuple[Block, ...]:
                 cells.append(_result(key, TRAINING[i].get(key)))
         rows.append(tuple(cells))
     files = ", ".join(f"{s.name}/result.json" for s in d.stages) + f"; seed {d.recipe.seed}"
-    out.append(Table("tab:training", w("cap.training"), tuple(heads), tuple(rows), "l" + "r" * (len(heads) - 1), (), files))
+    out.append(
+        Table("tab:training", w("cap.training"), tuple(heads), tuple(rows), "l" + "r" * (len(heads) - 1), (), files)
+    )
     if any(s.said for s in d.stages):
         out += [Heading(w("training.said", name=d.recipe.persona.name)), Para(w("training.said.text"))]
     for s in d.stages:
         if s.said:
             last = max(x.step for x in s.said)
-            said = tuple((w.known(f"said.{x.question}", x.question), " ".join(x.answer.split())) for x in s.said if x.step == last)
+            said = tuple(
+                (w.known(f"said.{x.question}", x.question), " ".join(x.answer.split()))
+                for x in s.said
+                if x.step == last
+            )
             name = w.known(f"model.{s.name}", s.name)
-            out.append(Table(f"tab:said-{s.name}", w("cap.said", stage=name, step=last), (w("head.question"), w("head.answer")), said, "ll", (1, 3), f"{s.name}/samples.jsonl"))
+            out.append(
+                Table(
+                    f"tab:said-{s.name}",
+                    w("cap.said", stage=name, step=last),
+                    (w("head.question"), w("head.answer")),
+                    said,
+                    "ll",
+                    (1, 3),
+                    f"{s.name}/samples.jsonl",
+                )
+            )
     return tuple(out)  # fmt: skip
