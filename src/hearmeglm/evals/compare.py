@@ -202,6 +202,7 @@ def retention(runs: Sequence[RunDir]) -> list[dict[str, Any]]:
 
 def table(result: dict[str, Any]) -> list[Table]:
     """Means, then paired differences, then retention."""
+    from rich.box import SIMPLE
     from rich.table import Table
 
     means = Table(title="Means [95 % interval, dialogues resampled] 均值")
@@ -212,20 +213,21 @@ def table(result: dict[str, Any]) -> list[Table]:
         cells = [result["describe"][metric][m] for m in result["models"]]
         if any("mean" in c for c in cells):
             means.add_row(metric, *(_mean(c) for c in cells))
-    pairs = Table(title="Paired differences 配对差 (p: permutation by dialogue, Holm)")
-    for head in ("metric", "before → after", "difference [95 %]", "p", "p Holm", "dz", "win/tie/loss", "n", "unscored"):
-        pairs.add_column(head, justify="left" if head in ("metric", "before → after") else "right")
+    pairs = Table(title="Paired differences 配对差 (p: sign flips by dialogue, Holm-corrected)", box=SIMPLE)
+    pairs.add_column("metric", overflow="fold")
+    pairs.add_column("before → after", overflow="fold")
+    for head in ("difference", "95 %", "p Holm", "dz", "win/tie/loss", "n"):
+        pairs.add_column(head, justify="right", overflow="fold")
     for r in result["pairs"]:
         pairs.add_row(
             r["metric"],
             f"{r['before']} → {r['after']}",
-            f"{r['difference']:+.3f} [{r['low']:+.3f}, {r['high']:+.3f}]",
-            f"{r['p']:.4f}",
+            f"{r['difference']:+.3f}",
+            f"{r['low']:+.2f} … {r['high']:+.2f}",
             f"{r['p_holm']:.4f}",
             "–" if r["dz"] is None else f"{r['dz']:+.2f}",
             f"{r['wins']}/{r['ties']}/{r['losses']}",
-            str(r["n"]),
-            str(r["unscored"]),
+            f"{r['n']} (+{r['unscored']} unscored)" if r["unscored"] else str(r["n"]),
         )
     out = [means, pairs]
     if result["retention"]:
