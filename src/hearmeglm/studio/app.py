@@ -48,13 +48,14 @@ def page(desk: Desk) -> Any:
             create = gr.Button(w("run.create"), variant="primary")
         pulse = gr.State("")
         timer = gr.Timer(TICK_S)
+        working = gr.Timer(TICK_S, active=False)  # for what only changes while a job is at work
         with gr.Tabs() as tabs:
             with gr.Tab(w("tab.data"), id="data"):
                 data.build(desk, run, pulse)
             with gr.Tab(w("tab.train"), id="train"):
-                train.build(desk, run, pulse, timer)
+                train.build(desk, run, pulse, working)
             with gr.Tab(w("tab.evaluate"), id="evaluate"):
-                evaluate.build(desk, run, pulse, timer)
+                evaluate.build(desk, run, pulse, working)
             with gr.Tab(w("tab.chat"), id="chat"):
                 chat.build(desk, run, pulse)
             with gr.Tab(w("tab.export"), id="export"):
@@ -77,8 +78,8 @@ def page(desk: Desk) -> Any:
         def tick(name: str | None, before: str) -> Any:
             shown, mark, busy = status(desk, name)
             if mark == before and not busy:
-                return gr.skip(), gr.skip(), gr.skip()
-            return shown, gr.update(visible=busy), mark
+                return gr.skip(), gr.skip(), gr.skip(), gr.skip()
+            return shown, gr.update(visible=busy), mark, gr.update(active=busy)
 
         def made(choice: str | None, file: str | None, wanted: str) -> Any:
             loaded = load_choice(file or choice or "demo")
@@ -107,7 +108,7 @@ def page(desk: Desk) -> Any:
             [timer.tick, run.change],
             desk.safe(tick),
             [run, pulse],
-            [strip, cancel, pulse],
+            [strip, cancel, pulse, working],
             show_progress="hidden",
             trigger_mode="always_last",
         )
@@ -116,7 +117,12 @@ def page(desk: Desk) -> Any:
         no = gr.Checkbox(visible=False)
         cancel.click(desk.safe(stopped), [no, run], [said], js=desk.confirmed("job.stop.ask", 1))
         # A note of an earlier action makes way for what the job says.
-        pulse.change(lambda mark: "" if mark.split("|")[2:3] not in ([], [""]) else gr.skip(), [pulse], [said], show_progress="hidden")
+        pulse.change(
+            lambda mark: "" if mark.split("|")[2:3] not in ([], [""]) else gr.skip(),
+            [pulse],
+            [said],
+            show_progress="hidden",
+        )
         run.change(None, [run], None, js="(r) => window.hearme && window.hearme.remember('run', r)")
     return blocks
 

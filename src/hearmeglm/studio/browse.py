@@ -70,10 +70,10 @@ def samples(desk: Desk, run: Any, pulse: Any) -> None:
         return gr.update(choices=[(w("all"), ""), *((n, n) for n in names)], value="")
 
     inputs = [run, split, source, find]
-    gr.on([run.change, pulse.change], desk.safe(sources), [run], [source], show_progress="hidden")
+    gr.on([pulse.change], desk.safe(sources), [run], [source], show_progress="hidden")
     fresh = desk.safe(lambda name, which, only, words: show(name, which, only, words, 0))
     gr.on(
-        [run.change, pulse.change, split.input, source.input, find.submit, find.blur],
+        [pulse.change, split.input, source.input, find.submit, find.blur],
         fresh,
         inputs,
         [view, place],

@@ -170,7 +170,7 @@ def build(desk: Desk, run: Any, pulse: Any) -> None:
         found = choices(desk.run(name), w)
         return gr.update(choices=found, value=found[0][1]), gr.update(choices=found, value=found[-1][1])
 
-    gr.on([run.change, pulse.change], desk.safe(offered), [run], [left, right], show_progress="hidden")
+    gr.on([pulse.change], desk.safe(offered), [run], [left, right], show_progress="hidden")
     region.change(lambda code: _lines(desk, code), [region], [numbers], show_progress="hidden")
     preset.input(lambda p: "" if p == "none" else w(f"preset.{p}.text"), [preset], [system], show_progress="hidden")
 

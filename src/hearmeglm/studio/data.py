@@ -77,9 +77,9 @@ def build(desk: Desk, run: Any, pulse: Any) -> None:
         ]
 
     outputs = [sources, gone, *sheet.controls, stats, ledger]
-    gr.on([run.change, pulse.change], desk.safe(shown), [run], outputs, show_progress="hidden")
+    gr.on([pulse.change], desk.safe(shown), [run], outputs, show_progress="hidden")
     gr.on(
-        [run.change, pulse.change],
+        [pulse.change],
         desk.safe(lambda name: _audit(desk.run(name), desk)),
         [run],
         [audit],

@@ -59,7 +59,7 @@ def build(desk: Desk, run: Any, pulse: Any, timer: Any) -> None:
         chosen = recipe.evaluation.models if recipe else []
         return [gr.update(choices=names, value=chosen), *sheet.show(recipe)]
 
-    gr.on([run.change, pulse.change], desk.safe(opened), [run], [models, *sheet.controls], show_progress="hidden")
+    gr.on([pulse.change], desk.safe(opened), [run], [models, *sheet.controls], show_progress="hidden")
     nothing = gr.State("")
     sheet.on_edit(run, nothing, lambda name: "", [said])
 
@@ -67,7 +67,7 @@ def build(desk: Desk, run: Any, pulse: Any, timer: Any) -> None:
         folder = desk.run(name)
         return results.table(folder, desk), results.failures(folder, desk), results.judged(folder, desk)
 
-    gr.on([run.change, pulse.change], desk.safe(shown), [run], [table, failures, judged], show_progress="hidden")
+    gr.on([pulse.change], desk.safe(shown), [run], [table, failures, judged], show_progress="hidden")
 
     def begin(name: str | None, who: list[str], *raw: Any) -> str:
         sheet.save(name, "", raw)
@@ -105,7 +105,7 @@ def _browser(desk: Desk, run: Any, pulse: Any) -> None:
 
     inputs = [run, find, mark, place]
     fresh = desk.safe(lambda name, text, differ, at: show(0, name, text, differ, 0))
-    gr.on([run.change, pulse.change, find.submit, find.blur], fresh, inputs, [view, place], show_progress="hidden")
+    gr.on([pulse.change, find.submit, find.blur], fresh, inputs, [view, place], show_progress="hidden")
     mark.input(desk.safe(lambda *a: show(0, *a)), inputs, [view, place], show_progress="hidden")
     back.click(desk.safe(lambda *a: show(-1, *a)), inputs, [view, place], show_progress="hidden")
     on.click(desk.safe(lambda *a: show(1, *a)), inputs, [view, place], show_progress="hidden")

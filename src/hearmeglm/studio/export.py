@@ -68,7 +68,7 @@ def build(desk: Desk, run: Any, pulse: Any) -> None:
         ]  # fmt: skip
 
     gr.on(
-        [run.change, pulse.change],
+        [pulse.change],
         desk.safe(opened),
         [run],
         [stage, *sheet.controls, made, files, preview, reports],

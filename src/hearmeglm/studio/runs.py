@@ -39,7 +39,7 @@ def build(desk: Desk, run: Any, pulse: Any) -> None:
         return _list(desk), gr.update(choices=desk.store.names()), _history(desk.run(name), desk)
 
     outputs = [listing, chosen, history]
-    gr.on([again.click, run.change, pulse.change], desk.safe(refresh), [run], outputs, show_progress="hidden")
+    gr.on([again.click, pulse.change], desk.safe(refresh), [run], outputs, show_progress="hidden")
     chosen.input(desk.safe(lambda names: compare(desk, names or [])), [chosen], [beside])
 
     def renamed(name: str | None, to: str) -> Any:

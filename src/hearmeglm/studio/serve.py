@@ -48,7 +48,7 @@ def make_app(root: Path, lang: str = "zh", password: str = "", hosts: set[str] |
         blocks = page(desk)
         blocks.queue(default_concurrency_limit=4)
         app = gr.mount_gradio_app(
-            app, blocks, f"/{code}", footer_links=[], allowed_paths=[str(root.resolve())], show_error=True, ssr_mode=False,
+            app, blocks, f"/{code}", footer_links=[], run_history=False, allowed_paths=[str(root.resolve())], show_error=True, ssr_mode=False,
             enable_monitoring=False, pwa=False, theme=theme(), css=style, mcp_server=False,
         )  # fmt: skip
     return Front(app, lang, password, hosts)

@@ -74,7 +74,7 @@ def build(desk: Desk, run: Any, pulse: Any, timer: Any) -> None:
         return [gr.update(choices=names, value=first), *sheet.show(recipe, first or ""), _yaml(folder)]
 
     outputs = [stage, *sheet.controls, text]
-    gr.on([run.change, pulse.change], desk.safe(opened), [run], outputs, show_progress="hidden")
+    gr.on([pulse.change], desk.safe(opened), [run], outputs, show_progress="hidden")
     stage.input(
         desk.safe(lambda name, s: sheet.show(desk.store.open(name).recipe, s)),
         [run, stage],
@@ -117,7 +117,7 @@ def build(desk: Desk, run: Any, pulse: Any, timer: Any) -> None:
 
     seen = gr.State("")
     gr.on(
-        [timer.tick, run.change, smooth.release, pulse.change], desk.safe(watch), [run, smooth, seen], [watching, answers, log, seen],
+        [timer.tick, smooth.release, pulse.change], desk.safe(watch), [run, smooth, seen], [watching, answers, log, seen],
         show_progress="hidden", trigger_mode="always_last",
     )  # fmt: skip
 
