@@ -13,9 +13,10 @@ Count = Callable[[str], int]
 
 
 def estimate(text: str) -> int:
-    """Tokens of a text, guessed without a tokenizer: 1.6 characters a token in Chinese, 4 otherwise (Gemma 3 on our corpus)."""
+    """Tokens of a text, guessed without a tokenizer; against Gemma 3's: 16 % under on our Chinese corpus, 5 % over on CPsyCounD, 2 % under on English."""
     han = len(stats.HAN.findall(text))
-    return round(han / 1.6 + (len(text) - han) / 4)
+    plain = sum(c < "\x80" for c in text)
+    return round(0.645 * han + 0.245 * plain + 0.75 * (len(text) - han - plain))
 
 
 def token_lengths(dialogues: Sequence[Dialogue], tokens: Count | None, cutoff: int) -> dict[str, Any]:

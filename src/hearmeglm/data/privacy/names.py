@@ -20,6 +20,27 @@ NICK = "明红丽美强芳玲静敏伟军燕霞华英兰梅娟慧婷琴玉倩娜
 NOT_START = set(
     "我你他她它您咱们的了不过着得地很都也就在是有没会要想去来做吃说看听走跑打骂这那哪谁什怎为因所但而且或与和跟对被让给把从到上下里外前后左右啊吗呢吧呀哦嗯一两几每某自己人家"
 )
+PET_NAMES = set(
+    [
+        "乐乐",
+        "贝贝",
+        "欢欢",
+        "甜甜",
+        "圆圆",
+        "点点",
+        "多多",
+        "豆豆",
+        "果果",
+        "糖糖",
+        "朵朵",
+        "球球",
+        "毛毛",
+        "妞妞",
+        "洋洋",
+        "佳佳",
+    ]
+)
+"""Doubled words that are usual names of children."""
 WORD_SURNAMES = "关钱方于万金高白路马牛石田云江龙黄温常安全平单成花水雷"
 """Surnames that are often ordinary words."""
 RIGHT = set(
@@ -253,7 +274,7 @@ def _like_name(value: str) -> bool:
     """Whether a word standing alone has the form of a name: 小王, 玲玲, 张伟, 晓馨."""
     lex = lexicon()
     if re.fullmatch(rf"([{HAN}])\1", value):
-        return value[0] in lex.given and value not in _TIME
+        return value in PET_NAMES or (value[0] in lex.given and value not in _TIME)
     if value in words():
         return False
     if re.fullmatch(rf"[小老阿][{HAN}]", value):

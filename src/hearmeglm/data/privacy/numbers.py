@@ -44,7 +44,7 @@ HANDLE = re.compile(
     re.ASCII,
 )
 PLATFORM = re.compile(
-    r"(?:抖音|小红书|微博|快手|[Bb]站|哔哩哔哩|知乎|豆瓣|贴吧|推特|电报|陌陌|\binsta(?:gram)?|\bins\b|\big\b|twitter|telegram|discord|snap(?:chat)?|tik\s?tok|facebook|\bline\s?id|steam|reddit|skype|github)"
+    r"(?:抖音|小红书|微博|快手|[Bb]站|哔哩哔哩|知乎|豆瓣|贴吧|推特|电报|陌陌|\binsta(?:gram)?|\bins\b|\big\b|twitter|telegram|discord|snap(?:chat)?|tik\s?tok|facebook|\bline\s?id|steam|reddit|skype|github|line(?=\s?:))"
     r"\s*(?:id|ID|账号|帐号|号码|号|用户名|昵称|名字|username|handle|account|user)?\s*(?:是|叫|为|:|就是|is|搜|@|=)?\s*[:：@]?\s*(?P<v>[A-Za-z0-9_][A-Za-z0-9_.\-#]{2,29})",
     re.IGNORECASE | re.ASCII,
 )
@@ -74,7 +74,8 @@ QQ_AFTER = re.compile(
 )
 
 ID_CN = re.compile(
-    r"(?<![0-9A-Za-z])[1-9]\d{5}[\s-]?(?:19|20)\d{2}[\s-]?(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])[\s-]?\d{3}[\dXx](?![0-9A-Za-z])",
+    r"(?<![0-9A-Za-z])[1-9]\d{5}[\s-]?(?:19|20)\d{2}[\s-]?(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])[\s-]?\d{3}[\dXx](?![0-9A-Za-z])"
+    r"|(?<![0-9A-Za-z])[1-9]\d{3}(?:\s\d{4}){3}\s\d[\dXx](?![0-9A-Za-z])",
     re.ASCII,
 )
 ID_CN_OLD = re.compile(r"(?<!\d)[1-9]\d{7}(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])\d{3}(?!\d)", re.ASCII)

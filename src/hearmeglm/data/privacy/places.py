@@ -73,6 +73,23 @@ _OWN_LEFT = re.compile(
 _OWN_RIGHT = re.compile(
     r"^\s?(?:的)?[^，。！？!?\n]{0,8}?(?:上班|工作|读|念|上学|上大|上高|上初|上小|实习|任职|任教|当|做|教书|教|就读|学习|学|员工|职员|学生|研究生|博士|大一|大二|大三|大四|高一|高二|高三|初一|初二|初三|研一|研二|研三|老师|教师|护士|医生|程序员|工程师|会计|经理|保安|司机|值班|住院部|毕业|入职|干了?|待了?|呆了?|是做|负责)"
 )
+_CITY = re.compile(r"(?:北京|上海|广州|深圳|杭州|南京|成都|武汉|西安|重庆|天津|苏州|长沙|郑州|青岛)(?:市)?$")
+_CITY_NAMED = {
+    "大学",
+    "学院",
+    "中学",
+    "银行",
+    "师范大学",
+    "理工大学",
+    "医科大学",
+    "交通大学",
+    "邮电大学",
+    "外国语大学",
+    "科技大学",
+    "财经大学",
+    "体育大学",
+    "工业大学",
+}
 _OWN_CALLED = re.compile(
     rf"(?:我们?|我家|咱们?)(?:的)?(?:公司|学校|单位|厂|店|医院|大学|高中|母校)(?:的名字)?(?:名叫|叫做?|就?是|：|:)[“「]?(?P<v>[{HAN}A-Za-z]{{2,12}}?)(?=[”」，。！？,.!?\s]|$)"
 )
@@ -241,7 +258,8 @@ def _organisations(text: str) -> Iterator[Span]:
             numbered = re.match(r"第|[一二三四五六七八九十\d]", m["suffix"]) is not None or re.search(
                 r"第[一二三四五六七八九十\d]+$|实验$", text[start : m.start("suffix")]
             )
-            if not bare and not numbered:
+            city = m["suffix"] in _CITY_NAMED and _CITY.search(text[start : m.start("suffix")])
+            if not bare and not numbered and not city:
                 continue
             if (start >= m.start("suffix") and not numbered) or (
                 text[end - 1] == "学" and text[end - 1 : end + 1] in words()
@@ -252,7 +270,10 @@ def _organisations(text: str) -> Iterator[Span]:
         if _THIRD.search(clause):
             continue
         left = _OWN_LEFT.search(clause)
-        direct = left and re.search(r"我|本人|咱|就读|任职|供职|就职|任教|毕业于|公司|学校|单位|母校", left[0])
+        direct = left and re.search(
+            r"就读|任职|供职|就职|任教|毕业于|公司|学校|单位|母校|(?:我|本人|咱)[^在]*(?:于|是|进了?|考上了?|考进了?|入职了?|来自|转到了?)\s?$",
+            left[0],
+        )
         if left and (_OWN_RIGHT.match(after) or direct):
             yield _make("WORKPLACE", text, start, end)
 
@@ -266,7 +287,7 @@ def _english(text: str) -> Iterator[Span]:
                 pattern is _EN_UNIT
                 and re.match(r"room|rm|unit", m[0], re.IGNORECASE)
                 and not re.search(
-                    r"dorm|hall|live|living|my|residence|apartment|building|floor",
+                    r"dorm|hall|live|living|my (?:room|apartment|flat|unit)|residence|apartment|building|floor|stay",
                     text[max(0, m.start() - 30) : m.end() + 24],
                     re.IGNORECASE,
                 )
@@ -278,7 +299,7 @@ def _english(text: str) -> Iterator[Span]:
     brands = set(lexicon().english_brands)
     for m in _EN_OWN.finditer(text):
         first = m["v"].split()[0].lower()
-        in_place = re.search(r"\b(?:in|to|from)\s+$", text[: m.start("v")]) is not None
+        in_place = re.search(r"\b(?:in|to|from|with|by)\s+$", text[: m.start("v")]) is not None
         if first in _EN_NOT_ORG and len(m["v"].split()) == 1:
             continue
         if in_place and not _EN_ORG_WORD.search(m["v"]) and m["v"].lower() not in brands:
