@@ -6,7 +6,8 @@ import pytest
 import yaml
 
 from hearmeglm.errors import RecipeError
-from hearmeglm.recipe import find_recipe, load_recipe, parse_recipe, recipes_dir
+from hearmeglm.recipe import parse_recipe
+from hearmeglm.recipe_file import find_recipe, load_recipe, recipes_dir
 
 SHIPPED = sorted(recipes_dir().glob("*.yaml"))
 

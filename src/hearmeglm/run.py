@@ -21,7 +21,8 @@ from typing import Any
 
 from .errors import RunError
 from .files import read_json, sha256_file, write_json
-from .recipe import Recipe, load_recipe
+from .recipe import Recipe
+from .recipe_file import load_recipe
 
 PACKAGES = ("torch", "transformers", "peft", "accelerate", "tokenizers", "xllamacpp", "gguf")
 

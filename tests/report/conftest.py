@@ -63,7 +63,7 @@ def _suites(run, persona):
 def full_run(tmp_path_factory):
     from hearmeglm.data.prepare import prepare
     from hearmeglm.evals.evaluate import evaluate
-    from hearmeglm.recipe import load_recipe
+    from hearmeglm.recipe_file import load_recipe
     from hearmeglm.report.capture import draw
     from hearmeglm.run import RunDir
     from hearmeglm.train.stage import train_stage
@@ -102,7 +102,7 @@ def full_run(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def empty_run(tmp_path_factory):
-    from hearmeglm.recipe import load_recipe
+    from hearmeglm.recipe_file import load_recipe
     from hearmeglm.run import RunDir
 
     return RunDir.create(tmp_path_factory.mktemp("report") / "empty", load_recipe("demo"))

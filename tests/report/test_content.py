@@ -171,7 +171,7 @@ def test_wrong_words_are_refused(full_run, tmp_path) -> None:
 
 
 def test_a_broken_file_is_named(tmp_path) -> None:
-    from hearmeglm.recipe import load_recipe
+    from hearmeglm.recipe_file import load_recipe
     from hearmeglm.run import RunDir
 
     run = RunDir.create(tmp_path / "run", load_recipe("demo"))

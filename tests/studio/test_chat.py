@@ -9,7 +9,8 @@ import pytest
 
 from hearmeglm.errors import ModelError, RunError
 from hearmeglm.files import read_json
-from hearmeglm.recipe import Sampling, load_recipe
+from hearmeglm.recipe import Sampling
+from hearmeglm.recipe_file import load_recipe
 from hearmeglm.run import RunDir
 from hearmeglm.studio import votes, words
 from hearmeglm.studio.models import Models, Stream, together

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from hearmeglm.errors import RecipeError
-from hearmeglm.recipe import Recipe, load_recipe
+from hearmeglm.recipe import Recipe
+from hearmeglm.recipe_file import load_recipe
 from hearmeglm.studio import form
 
 TABLE = form.by_path(Recipe)

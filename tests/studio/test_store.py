@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from hearmeglm.errors import RecipeError, RunError
-from hearmeglm.recipe import load_recipe
+from hearmeglm.recipe_file import load_recipe
 from hearmeglm.studio import runs
 from hearmeglm.studio.app import desks, status
 from hearmeglm.studio.store import Store

@@ -283,7 +283,7 @@ def licence(
     from ..data.fetch import catalogue
     from ..data.licences import ledger
     from ..data.starter import LICENCE
-    from ..recipe import load_recipe
+    from ..recipe_file import load_recipe
 
     items: list[tuple[str, str]] = []
     for source in sources:

@@ -72,7 +72,7 @@ def prepare_only(recipe: RecipeArg, run: RunOption = None, set_: SetOption = Non
 
 def _open(recipe: str, run: Path | None, overrides: list[str] | None) -> tuple[Recipe, RunDir]:
     from ..pipeline import default_run
-    from ..recipe import load_recipe
+    from ..recipe_file import load_recipe
     from ..run import RunDir
 
     loaded = load_recipe(recipe, overrides or [])

@@ -62,7 +62,7 @@ def plan(
     json_mode: JsonFlag = False,
 ) -> None:
     """What training will take on this machine: parameters, tokens, steps, time, peak memory, and whether it fits."""
-    from ..recipe import load_recipe
+    from ..recipe_file import load_recipe
     from ..run import RunDir
     from ..train.plan import plan as make_plan
 

@@ -40,7 +40,7 @@ def evaluate(recipe: Recipe, run: RunDir, *, via: Mapping[str, str] | None = Non
         raise RunError(
             "expected data/test.jsonl in the run, found none",
             where=str(run.path),
-            hint="`hearme data prepare` makes it",
+            hint="`hearme prepare` makes it",
         )
     who = contestants(recipe, run)
     inputs = {

@@ -38,12 +38,7 @@ def _found(base: str) -> Path:
         if not (path / "config.json").is_file():
             raise ModelError("expected a model directory with config.json, found none", where=str(path))
         return path
-    if path.is_absolute() or base.startswith(".") or base.count("/") != 1:
-        raise ModelError(
-            "expected a model directory or a hub id (org/name), found nothing",
-            where=base,
-            hint="`starter` is the embedded base",
-        )
+    check_hub_id(base)
     try:
         if base.startswith("modelscope:"):
             return Path(_modelscope(base.removeprefix("modelscope:")))
@@ -58,6 +53,16 @@ def _found(base: str) -> Path:
             where=base,
             hint="check the id and the network, set HF_ENDPOINT to a mirror, or give a local directory",
         ) from None
+
+
+def check_hub_id(name: str) -> None:
+    """Raise ModelError if `name` is neither a place on this disk nor the shape of a hub id."""
+    if Path(name).is_absolute() or name.startswith(".") or name.count("/") != 1:
+        raise ModelError(
+            "expected a model directory or a hub id (org/name), found nothing",
+            where=name,
+            hint="`starter` is the embedded base",
+        )
 
 
 def _modelscope(name: str) -> str:

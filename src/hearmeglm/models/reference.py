@@ -15,7 +15,7 @@ from ..errors import ModelError, RunError
 from ..files import read_json
 from ..recipe import Recipe
 from ..run import RunDir
-from .load import STARTER
+from .load import STARTER, check_hub_id
 
 SHIPPED = Path(__file__).parent / "shipped"
 """Adapters that come with the package, one folder each, with the recipe that made them."""
@@ -73,6 +73,8 @@ def resolve(ref: str | None) -> ModelRef:
         return _adapter(path, path.name)
     if path.is_dir() and not (path / "config.json").is_file():
         raise ModelError("expected a run, a model or an adapter, found a folder with none of them", where=ref)
+    if not path.is_dir():
+        check_hub_id(ref)
     return ModelRef("hf", path.name, ref)
 
 

@@ -15,7 +15,8 @@ from typing import Any
 import yaml
 
 from ..errors import HearmeError, RecipeError, RunError
-from ..recipe import Recipe, load_recipe, parse_recipe, recipes_dir
+from ..recipe import Recipe, parse_recipe
+from ..recipe_file import load_recipe, recipes_dir
 from ..run import RunDir
 from . import jobs
 

@@ -87,7 +87,7 @@ def build_mix(recipe: Recipe, stage: str, folder: Path, template: Template, toke
         raise DataError(
             f"expected dialogues of {', '.join(settings.mix)}, found none",
             where=str(folder / "train.jsonl"),
-            hint=f"check stages.{stage}.mix and `hearme data stats`",
+            hint=f"check stages.{stage}.mix and RUN/data/stats.json",
         )
     return mix
 

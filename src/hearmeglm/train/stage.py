@@ -87,7 +87,7 @@ def _inputs(recipe: Recipe, run: RunDir, stage: str, start: Path | None) -> dict
             raise RunError(
                 f"expected {split}.jsonl, found nothing",
                 where=str(run.data.path),
-                hint=f"hearme data prepare {run.path}",
+                hint=f"hearme prepare {run.recipe_path} --run {run.path}",
             )
         inputs[split] = sha256_file(path)
     if pairs := recipe.stages[stage].preferences:
