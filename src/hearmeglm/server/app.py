@@ -197,7 +197,7 @@ def _add_chat(api: FastAPI, serving: Serving, queue: FairQueue, metrics: Metrics
     @api.post(
         "/v1/chat/completions",
         response_model=Completion,
-        responses={200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}},
+        responses={200: {"content": {"text/event-stream": {}}}},
     )
     async def chat(
         body: ChatRequest,

@@ -23,6 +23,8 @@ from .limits import Limits
 from .metrics import Metrics
 
 log = logging.getLogger("hearmeglm.server")
+DRAIN = 8
+"""A body up to so many times too large is read to its end before the answer."""
 ROUTES = ("/v1/chat/completions", "/v1/models", "/health", "/metrics", "/openapi.json")
 
 
@@ -104,29 +106,27 @@ class Gate:
                 raise ApiError(415, "the body must be application/json", "unsupported_media_type")
             if b"content-encoding" in headers:
                 raise ApiError(415, "compressed bodies are not taken", "unsupported_media_type")
-        length = headers.get(b"content-length", [b"0"])[0]
-        if length.isdigit() and int(length[:20]) > self._limits.body_bytes:
-            raise self._too_large()
 
     async def _read(self, scope: Scope, receive: Receive) -> bytes:
-        body = bytearray()
+        body, size = bytearray(), 0
         try:
             async with asyncio.timeout(self._limits.body_s):
                 while True:
                     message = await receive()
                     if message["type"] == "http.disconnect":
                         raise ConnectionResetError
-                    body += message.get("body", b"")
-                    if len(body) > self._limits.body_bytes:
-                        raise self._too_large()
-                    if not message.get("more_body"):
-                        return bytes(body)
+                    size += len(message.get("body", b""))
+                    if size <= self._limits.body_bytes:
+                        body += message.get("body", b"")
+                    # somewhat too much is read to its end and thrown away: who is still sending does not read the answer
+                    if size > DRAIN * self._limits.body_bytes or not message.get("more_body"):
+                        break
         except TimeoutError:
             raise ApiError(408, f"the body did not arrive within {self._limits.body_s:g} s", "timeout") from None
-
-    def _too_large(self) -> ApiError:
-        self._metrics.add("hearme_refused_total", reason="length")
-        return ApiError(413, f"at most {self._limits.body_bytes} bytes are taken", "request_too_large")
+        if size > self._limits.body_bytes:
+            self._metrics.add("hearme_refused_total", reason="length")
+            raise ApiError(413, f"at most {self._limits.body_bytes} bytes are taken", "request_too_large")
+        return bytes(body)
 
 
 async def answer(err: ApiError, send: Send) -> None:

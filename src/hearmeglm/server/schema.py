@@ -9,7 +9,7 @@ from __future__ import annotations
 import secrets
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, field_validator
 
 from ..recipe import Sampling
 from ..types import Message
@@ -53,7 +53,7 @@ class ChatMessage(BaseModel):
 class StreamOptions(BaseModel):
     """Options of a streamed reply."""
 
-    include_usage: bool = False
+    include_usage: StrictBool = False
 
 
 class ChatRequest(BaseModel):
@@ -63,7 +63,7 @@ class ChatRequest(BaseModel):
 
     model: str = Field(max_length=256, description="A name that `GET /v1/models` lists.")
     messages: list[ChatMessage] = Field(min_length=1)
-    stream: bool | None = False
+    stream: StrictBool | None = False
     stream_options: StreamOptions | None = None
     max_tokens: int | None = Field(None, ge=1)
     max_completion_tokens: int | None = Field(None, ge=1)
@@ -77,8 +77,34 @@ class ChatRequest(BaseModel):
     n: Literal[1] | None = None
     presence_penalty: float | None = Field(None, ge=0, le=0, description="Not offered; only 0 is taken.")
     frequency_penalty: float | None = Field(None, ge=0, le=0, description="Not offered; only 0 is taken.")
-    logprobs: Literal[False] | None = None
+    logprobs: Annotated[StrictBool, Field(json_schema_extra={"const": False})] | None = None
     tools: Annotated[list[Any], Field(max_length=0)] | None = Field(None, description="Not offered.")
+
+    @field_validator(
+        "max_tokens",
+        "max_completion_tokens",
+        "temperature",
+        "top_p",
+        "top_k",
+        "repetition_penalty",
+        "seed",
+        "n",
+        "presence_penalty",
+        "frequency_penalty",
+        mode="before",
+    )
+    @classmethod
+    def _is_number(cls, value: Any) -> Any:
+        if isinstance(value, (bool, str)):
+            raise ValueError("must be a number")
+        return value
+
+    @field_validator("logprobs")
+    @classmethod
+    def _no_logprobs(cls, logprobs: bool | None) -> bool | None:
+        if logprobs:
+            raise ValueError("not offered")
+        return logprobs
 
     def talk(self, limits: Limits) -> list[Message]:
         """The messages, held to the server's limits.
