@@ -78,6 +78,21 @@ def list_templates(json_out: JsonFlag = False) -> None:
         print(f"{t.name:10} stops at {' '.join(map(repr, (*t.stop, *t.stop_strings)))}")
 
 
+@models.command("list")
+def list_models(json_out: JsonFlag = False) -> None:
+    """Models on this machine, by the names that chat, export, serve and the rest take."""
+    from dataclasses import asdict
+
+    from ..models.listing import list_models as run
+
+    found = list(run())
+    if json_out:
+        print_json([asdict(f) for f in found])
+        return
+    for f in found:
+        print(f"{f.name:40} {f.kind}")
+
+
 def export(
     model: ModelArg = None,
     format_: Annotated[
