@@ -5,10 +5,14 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
+from rich.cells import cell_len
+
 from hearmeglm.chat.model import Chunk
 from hearmeglm.chat.scripted_model import ScriptedModel
 from hearmeglm.chat.sessions import KeptTalk, SessionStore
 from hearmeglm.chat.terminal import TerminalChat
+from hearmeglm.cli.screen import Screen
 from hearmeglm.errors import ModelError
 from hearmeglm.recipe import Sampling
 from hearmeglm.types import Message
@@ -144,3 +148,14 @@ def test_a_folder_that_does_not_exist_is_made_and_one_that_cannot_be_is_told(tmp
     (tmp_path / "file").write_text("x")
     out, _ = talk(["a", f"/save {tmp_path / 'file' / 't.json'}"], lang="en")
     assert "not saved:" in out
+
+
+def test_two_replies_stand_beside_each_other_by_the_width_of_their_characters(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+    with Screen("zh").board(["base", "jerry"]) as show:
+        show(["短。", "我在这里，慢慢说 🌱 不着急，想到哪里就说到哪里，我会一直听着。"])
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.strip()]
+    assert {cell_len(line) for line in lines} == {60}
+    assert any("短。" in line and "我在这里" in line for line in lines)

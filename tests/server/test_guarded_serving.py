@@ -129,6 +129,15 @@ def test_the_ai_notice_opens_a_talk_and_does_not_reach_the_model() -> None:
         assert "AI" not in say(url, "你好")
 
 
+def test_a_front_end_can_ask_what_to_show_at_first_use(tmp_path: Path) -> None:
+    with live(Serving(MODEL, Opening("127.0.0.1", sessions=True).policy(None, 7))) as url:
+        zh = httpx.get(f"{url}/v1/disclosure").json()
+        en = httpx.get(f"{url}/v1/disclosure", params={"lang": "en"}, headers={"X-Region": "US"}).json()
+    assert "保存对话 7 天" in zh["first_use"]
+    assert "988" in en["first_use"]
+    assert "AI" in en["start"]
+
+
 def test_the_clock_of_a_talk() -> None:
     policy, clock = Policy(notice_every_minutes=30, break_every_minutes=60), Clock()  # type: ignore[call-arg]
     start, timer, rest = (notice(k, "CN", "zh") for k in ("start", "timer", "break"))

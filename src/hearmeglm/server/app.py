@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from fastapi import Depends, FastAPI, Header, Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -27,7 +27,7 @@ from ..recipe import Sampling
 from ..safety.guard import guard
 from ..safety.hotlines import regions
 from ..safety.incidents import IncidentLog
-from ..safety.policy import Policy
+from ..safety.policy import Policy, notice
 from .answers import Answer
 from .auth import KeyFile
 from .errors import ApiError, from_exception
@@ -35,7 +35,7 @@ from .gate import Gate, log, place_of
 from .limits import FairQueue, Limits, RateLimiter
 from .metrics import CONTENT_TYPE, Metrics, server_metrics
 from .replies import ClientLeft, EventStream, pieces, unless_gone
-from .schema import ChatRequest, Completion, ErrorAnswer, Health, ModelCard, ModelList
+from .schema import ChatRequest, Completion, Disclosure, ErrorAnswer, Health, ModelCard, ModelList
 from .talks import Talk, Talks
 
 SESSION_NAME = r"^[\x21-\x7e]{1,128}$"
@@ -163,6 +163,15 @@ def _add_pages(api: FastAPI, serving: Serving, queue: FairQueue, metrics: Metric
             running=queue.running,
             waiting=queue.waiting,
         )
+
+    @api.get("/v1/disclosure")
+    async def disclosure(
+        lang: Literal["zh", "en"] = "zh", x_region: Annotated[str | None, Header(pattern=REGION)] = None
+    ) -> Disclosure:
+        """What a front end shows at first use and asks consent for: what this is, who should not rely on it, what is stored."""
+        policy = serving.policy or Policy.model_validate({})
+        policy = policy.model_copy(update={"region": x_region or policy.region})
+        return Disclosure(first_use=policy.first_use(lang), start=notice("start", policy.region, lang))
 
     @api.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
     async def page() -> Response:

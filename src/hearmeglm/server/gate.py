@@ -25,7 +25,7 @@ from .metrics import Metrics
 log = logging.getLogger("hearmeglm.server")
 DRAIN = 8
 """A body up to so many times too large is read to its end before the answer."""
-ROUTES = ("/v1/chat/completions", "/v1/models", "/health", "/metrics", "/openapi.json")
+ROUTES = ("/v1/chat/completions", "/v1/models", "/v1/disclosure", "/health", "/metrics", "/openapi.json")
 
 
 class Gate:

@@ -217,3 +217,10 @@ class Health(BaseModel):
     guard: Literal["on", "off", "closed"]
     running: int
     waiting: int
+
+
+class Disclosure(BaseModel):
+    """Texts about Jerry: for the first use (with consent), and for the start of each talk."""
+
+    first_use: str
+    start: str
