@@ -28,6 +28,8 @@ SIGNS_CRISIS, SIGNS_RISK = 3.5, 2.0
 """Sum of the weights of distinct weak signs in a session from which the talk as a whole is a crisis, or a risk."""
 SECONDED = 0.6
 """Probability of the classifier that makes a weak rule hit, which no frame explains, a crisis."""
+WORD_ALONE = 0.4
+"""Probability of risk below which a bare word of death, with no rule beside it, is not believed."""
 _ACUTE = ("farewell", "giving", "affairs", "means", "place", "time", "calm", "join")
 _TAIL = 700
 
@@ -179,7 +181,8 @@ class Guard:
                 because = [f"classifier {p_crisis:.2f} beside: {because[0]}", *because[1:]]
             if level == MODERATE and p_crisis < weak_crisis:
                 level = LOW
-            if level == LOW and p_risk < weak_risk and p_crisis < t_crisis:
+            bare = all(h.rule.endswith(".word") for h in hits if h.level)
+            if level == LOW and p_risk < (WORD_ALONE if bare else weak_risk) and p_crisis < t_crisis:
                 level = NONE
             if p_crisis >= t_crisis and level < MODERATE:
                 level = MODERATE

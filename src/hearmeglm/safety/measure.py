@@ -99,7 +99,7 @@ def psysuicide(path: Path) -> list[Example]:
 
 def building(example: Example) -> bool:
     """Whether an example may be used for building; the others only measure."""
-    if "_extra-" in example.id or example.source not in ("own", "psysuicide"):
+    if "_extra" in example.id or example.source not in ("own", "psysuicide"):
         return True
     if example.source == "psysuicide":
         return int(example.id.rsplit("-", 1)[1]) % 2 == 0
