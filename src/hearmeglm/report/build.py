@@ -18,7 +18,7 @@ from .sections import sections
 from .words import Words, number, percent
 
 Format = Literal["html", "pdf", "docx"]
-LABELS = ("figure", "table", "contents", "notrun", "page", "section", "source", "lang", "with")
+LABELS = ("figure", "table", "contents", "notrun", "page", "section", "source", "lang")
 _BAD_IN_NAME = re.compile(r'[\\/:*?"<>|\x00-\x1f]')
 
 

@@ -30,6 +30,7 @@ from .evidence import (
     collect_bench,
     collect_episodes,
     collect_evals,
+    collect_guard,
     collect_heldout,
     collect_judge,
     collect_knowledge,
@@ -78,6 +79,7 @@ def collect(run: RunDir) -> ReportData:
         heldout=collect_heldout(run),
         episodes=collect_episodes(run),
         captures=tuple(_captures(run.path / recipe.report.captures)),
+        guard=collect_guard(run),
         bench=collect_bench(run),
         log=log,
     )

@@ -257,6 +257,18 @@ class Episode:
 
 
 @dataclass(frozen=True, slots=True)
+class GuardRow:
+    """How often the guard sees a crisis in one kind of texts, with its 95 % Wilson interval."""
+
+    name: str
+    kind: str
+    n: int
+    rate: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True)
 class Capture:
     """A picture of the studio or a terminal at one moment."""
 
@@ -295,6 +307,7 @@ class ReportData:
     heldout: tuple[Generation, ...]
     episodes: tuple[Episode, ...]
     captures: tuple[Capture, ...]
+    guard: tuple[GuardRow, ...]
     bench: tuple[Mapping[str, float | str | None], ...]
     log: tuple[Made, ...]
 

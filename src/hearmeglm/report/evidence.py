@@ -15,6 +15,7 @@ from .data import (
     Delta,
     Episode,
     EvalPart,
+    GuardRow,
     JudgeMean,
     JudgePart,
     Knowledge,
@@ -210,6 +211,32 @@ def collect_knowledge(run: RunDir) -> tuple[Knowledge, ...]:
 
 
 def collect_bench(run: RunDir) -> tuple[Mapping[str, float | str | None], ...]:
-    """Rows of `evals/bench.json`: one deployed form of the model each."""
+    """Rows of `evals/bench.json` (`hearme bench-model … --out`): one deployed form of the model each."""
     path = run.evals.path / "bench.json"
-    return tuple(read_json(path)["rows"]) if path.is_file() else ()
+    if not path.is_file():
+        return ()
+    rows = read_json(path)
+    if not isinstance(rows, list) or not all(isinstance(r, dict) and "model" in r for r in rows):
+        raise DataError("expected a list of measured models", where=str(path), hint="hearme bench-model RUN --out FILE")
+    return tuple(
+        {
+            **{k: v for k, v in r.items() if v is None or isinstance(v, int | float | str)},
+            "model": Path(r["model"]).name,
+        }
+        for r in rows
+    )
+
+
+def collect_guard(run: RunDir) -> tuple[GuardRow, ...]:
+    """Recall and false alarms of the guard, from `evals/guard.json` (`hearme guard eval --json`)."""
+    path = run.evals.path / "guard.json"
+    if not path.is_file():
+        return ()
+    try:
+        return tuple(
+            GuardRow(name, kind, int(r["n"]), float(r["rate"]), float(r["low"]), float(r["high"]))
+            for name, found in read_json(path).items()
+            for kind, r in found["crisis"].items()
+        )
+    except (KeyError, TypeError, ValueError, AttributeError) as err:
+        raise DataError(f"expected the guard's measures, found no {err}", where=str(path)) from None

@@ -5,6 +5,9 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 from ..data.figures import cjk_font
@@ -18,6 +21,28 @@ DPI = 220
 OVERLAP = ("bleu-4", "rouge-1", "rouge-2", "rouge-l")
 
 
+@cache
+def chinese_font() -> str | None:
+    """A font with Chinese for matplotlib: the system's, else the one that the mplfonts package brings; None without either."""
+    from matplotlib import font_manager
+
+    if found := cjk_font():
+        return found
+    brought = find_spec("mplfonts")
+    files = (
+        sorted(Path(brought.origin).parent.glob("fonts/NotoSansCJKsc-Regular.*")) if brought and brought.origin else []
+    )
+    for file in files:
+        font_manager.fontManager.addfont(file)
+        return str(font_manager.FontProperties(fname=file).get_name())
+    return None
+
+
+def drawable(w: Words) -> Words:
+    """The words for inside a picture: English where no font can draw Chinese, never boxes instead of characters."""
+    return w if chinese_font() else Words("en")
+
+
 @contextmanager
 def drawing(width_cm: float, height_cm: float, rows: int = 1, columns: int = 1) -> Iterator[tuple[Any, list[Any]]]:
     """A figure and its axes in the report's style."""
@@ -25,7 +50,7 @@ def drawing(width_cm: float, height_cm: float, rows: int = 1, columns: int = 1) 
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure as Canvas
 
-    font = cjk_font()
+    font = chinese_font()
     style = {
         "font.family": [font, "DejaVu Sans"] if font else ["DejaVu Sans"],
         "font.size": 8.5, "axes.titlesize": 9, "axes.labelsize": 8.5, "xtick.labelsize": 8, "ytick.labelsize": 8, "legend.fontsize": 8,
@@ -66,10 +91,11 @@ def shares(key: str, caption: str, parts: Mapping[str, int], source: str) -> Fig
 
 def lengths(data: DataPart, w: Words) -> Figure:
     """Histograms of characters and counsellor turns, a row a source, with median and 95th percentile."""
+    inner = drawable(w)
     shown = [s for s in data.sources if s.lengths]
     with drawing(16, 4.4 * max(1, len(shown)), rows=max(1, len(shown)), columns=2) as (figure, axes):
         for i, s in enumerate(shown):
-            for j, (values, label) in enumerate(((s.lengths, w("fig.chars")), (s.turns_each, w("fig.turns")))):
+            for j, (values, label) in enumerate(((s.lengths, inner("fig.chars")), (s.turns_each, inner("fig.turns")))):
                 ax, ordered = axes[2 * i + j], sorted(values)
                 bins = [x - 0.5 for x in range(1, ordered[-1] + 2)] if j and ordered[-1] <= 60 else 30
                 ax.hist(ordered, bins=bins, color=PALETTE[i % len(PALETTE)], edgecolor="white", linewidth=0.4)
@@ -78,20 +104,23 @@ def lengths(data: DataPart, w: Words) -> Figure:
                     ax.axvline(
                         mark, color=INK, linestyle=style, linewidth=0.9, label=f"P{round(share * 100)} = {mark:,d}"
                     )
-                ax.set(xlabel=label, ylabel=w("fig.count"), title=f"{s.name} (n = {len(ordered):,d})" if not j else "")
+                ax.set(
+                    xlabel=label, ylabel=inner("fig.count"), title=f"{s.name} (n = {len(ordered):,d})" if not j else ""
+                )
                 ax.legend()
         return _finish(figure, "fig:lengths", w("cap.fig.lengths"), 16, "data/{train,valid,test}.jsonl")
 
 
 def loss(stage: StagePart, number: int, w: Words) -> Figure:
     """Training loss, raw and smoothed, and validation loss against optimizer steps."""
+    inner = drawable(w)
     from ..train.curves import smooth
 
     with drawing(16, 6.4) as (figure, (axes,)):
         if stage.train:
             steps, values = [p.step for p in stage.train], [p.loss for p in stage.train]
-            axes.plot(steps, values, color=PALETTE[0], alpha=0.28, linewidth=0.9, label=w("fig.train"))
-            axes.plot(steps, smooth(values), color=PALETTE[0], linewidth=1.6, label=w("fig.smooth"))
+            axes.plot(steps, values, color=PALETTE[0], alpha=0.28, linewidth=0.9, label=inner("fig.train"))
+            axes.plot(steps, smooth(values), color=PALETTE[0], linewidth=1.6, label=inner("fig.smooth"))
         if stage.valid:
             axes.plot(
                 [p.step for p in stage.valid],
@@ -100,9 +129,9 @@ def loss(stage: StagePart, number: int, w: Words) -> Figure:
                 color=PALETTE[1],
                 markersize=4,
                 linewidth=1.4,
-                label=w("fig.valid"),
+                label=inner("fig.valid"),
             )
-        axes.set(xlabel=w("fig.step"), ylabel=w("fig.loss"))
+        axes.set(xlabel=inner("fig.step"), ylabel=inner("fig.loss"))
         axes.legend()
         name = w.known(f"model.{stage.name}", stage.name)
         return _finish(figure, f"fig:loss-{number}", w("cap.loss", stage=name), 15, f"{stage.name}/metrics.jsonl")
@@ -110,10 +139,11 @@ def loss(stage: StagePart, number: int, w: Words) -> Figure:
 
 def overlap(evals: EvalPart, w: Words) -> Figure:
     """Bars of the four overlap numbers, a colour a model."""
+    inner = drawable(w)
     width = 0.8 / max(1, len(evals.models))
     with drawing(16, 6.6) as (figure, (axes,)):
         for i, m in enumerate(evals.models):
-            name = w.known(f"model.{m.name}", m.name)
+            name = inner.known(f"model.{m.name}", m.name)
             bars = axes.bar(
                 [x + i * width for x in range(4)],
                 [m.values.get(k) or 0.0 for k in OVERLAP],
@@ -132,6 +162,7 @@ def overlap(evals: EvalPart, w: Words) -> Figure:
 
 def deltas(rows: Sequence[Delta], w: Words) -> Figure:
     """Differences with their intervals as a forest plot; each in units of its own mean before, since scales differ."""
+    inner = drawable(w)
     with drawing(16, 1.6 + 0.7 * len(rows)) as (figure, (axes,)):
         for i, d in enumerate(reversed(rows)):
             unit = abs(d.mean_before) or 1.0
@@ -141,7 +172,7 @@ def deltas(rows: Sequence[Delta], w: Words) -> Figure:
             axes.plot([points[0], points[2]], [i, i], color=colour, linewidth=2)
             axes.plot([points[1]], [i], "o", color=colour, markersize=5)
         axes.axvline(0, color=INK, linewidth=0.8)
-        axes.set_yticks(range(len(rows)), [w.known(f"m.{d.metric}", d.metric) for d in reversed(rows)])
+        axes.set_yticks(range(len(rows)), [inner.known(f"m.{d.metric}", d.metric) for d in reversed(rows)])
         axes.set_xlabel("%")
         names = {k: w.known(f"model.{v}", v) for k, v in (("before", rows[0].before), ("after", rows[0].after))}
         return _finish(figure, "fig:delta", w("cap.fig.delta", **names), 15, "scores.jsonl")
@@ -149,7 +180,8 @@ def deltas(rows: Sequence[Delta], w: Words) -> Figure:
 
 def criteria(points: Mapping[str, tuple[str, int]], w: Words) -> Figure:
     """The judge's criteria as bars of their highest score."""
-    names = [f"{zh} {key}" if w.lang == "zh" else key for key, (zh, _) in points.items()][::-1]
+    inner = drawable(w)
+    names = [f"{zh} {key}" if inner.lang == "zh" else key for key, (zh, _) in points.items()][::-1]
     values = [n for _, n in points.values()][::-1]
     with drawing(16, 3.8) as (figure, (axes,)):
         bars = axes.barh(names, values, color=PALETTE[: len(values)][::-1], height=0.62)
@@ -164,9 +196,10 @@ def criteria(points: Mapping[str, tuple[str, int]], w: Words) -> Figure:
 
 def workflow(w: Words) -> Figure:
     """The judge's way from dialogue to mean, as boxes and arrows."""
+    inner = drawable(w)
     from matplotlib.patches import FancyBboxPatch
 
-    steps = [w(f"flow.{k}") for k in ("draw", "history", "answer", "score", "check", "mean")]
+    steps = [inner(f"flow.{k}") for k in ("draw", "history", "answer", "score", "check", "mean")]
     with drawing(17, 3.4) as (figure, (axes,)):
         axes.set(xlim=(0, 6), ylim=(-1.15, 1))
         axes.axis("off")
@@ -187,6 +220,6 @@ def workflow(w: Words) -> Figure:
             box(i + 0.5, 0.45, text, PALETTE[0], "white")
             if i:
                 axes.annotate("", (i + 0.11, 0.45), (i - 0.11, 0.45), arrowprops=arrow)
-        box(4.5, -0.75, w("flow.unscored"), PALE, INK)
+        box(4.5, -0.75, inner("flow.unscored"), PALE, INK)
         axes.annotate("", (4.5, -0.41), (4.5, 0.11), arrowprops=arrow)
         return _finish(figure, "fig:judge-workflow", w("cap.fig.workflow"), 16, "")

@@ -13,7 +13,18 @@ from ..data import Capture, ReportData
 from ..words import Words, number
 from .evaluation import suite_table
 
-BENCH = ("form", "size_bytes", "tokens_per_s", "first_token_s", "peak_memory_bytes", "loss")
+BENCH = (
+    "model",
+    "size_mb",
+    "memory_mb",
+    "load_s",
+    "first_token_warm_s",
+    "tokens_per_s",
+    "bleu-4",
+    "rouge-l",
+    "persona",
+    "crisis",
+)
 DIGESTS = 18
 
 
@@ -23,10 +34,12 @@ def deployment(d: ReportData, w: Words) -> tuple[Block, ...]:
     if d.bench:
         keys = [k for k in BENCH if any(k in row for row in d.bench)]
         rows = tuple(tuple(v if isinstance(v := row.get(k), str) else number(v) for k in keys) for row in d.bench)
-        heads = tuple(w.known(f"head.{k}", k) for k in keys)
+        heads = tuple(w(f"bench.{k}") for k in keys)
         out.append(Table("tab:bench", w("cap.bench"), heads, rows, "l" + "r" * (len(keys) - 1), (), "evals/bench.json"))
     else:
-        out.append(NotRun("tab:bench", w("deployment.none"), ""))
+        out.append(
+            NotRun("tab:bench", w("deployment.none"), f"hearme bench-model {d.run} --out {d.run}/evals/bench.json")
+        )
     listed = tuple(line.replace("{run}", d.run) for line in w.lines("deployment.list"))
     return (*out, Heading(w("deployment.ways")), Bullets(listed))
 
@@ -37,7 +50,15 @@ def safety(d: ReportData, w: Words) -> tuple[Block, ...]:
     others = [s for s in d.suites if s.name != "persona"]
     out += [suite_table(f"tab:suite-{s.name}", w("cap.suite", name=s.name), s, w) for s in others]
     if not any("crisis" in s.name for s in others):
-        out.append(NotRun("tab:suite-crisis", w("safety.none"), f"hearme suite crisis {d.run}"))
+        out.append(NotRun("tab:suite-crisis", w("safety.none"), ""))
+    if d.guard:
+        rows = tuple(
+            (g.name, g.kind, number(g.n), number(g.rate, ".3f"), f"[{g.low:.3f}, {g.high:.3f}]") for g in d.guard
+        )
+        heads = tuple(w(f"head.{h}") for h in ("measured", "category", "n", "rate", "interval"))
+        out.append(Table("tab:guard", w("cap.guard"), heads, rows, "llrrr", (), "evals/guard.json"))
+    else:
+        out.append(NotRun("tab:guard", w("guard.none"), f"hearme guard eval --json > {d.run}/evals/guard.json"))
     return tuple(out)
 
 

@@ -55,7 +55,7 @@ def sources(d: ReportData, w: Words) -> tuple[Block, ...]:
     parts = Counter[str]()
     for split in data.splits:
         for name, n in split.sources.items():
-            parts[w("sources.persona") if name == "persona" else name] += n
+            parts[figures.drawable(w)("sources.persona") if name == "persona" else name] += n
     heads = ("source", "kind", "read", "kept", "dropped", "turns", "lang", "licence")
     return (
         Para(
@@ -171,5 +171,5 @@ def split(d: ReportData, w: Words) -> tuple[Block, ...]:
         ),
         Para(reason),
         Table("tab:split", w("cap.split"), tuple(w(f"head.{h}") for h in heads), tuple(rows), "lrrr", (), "data/stats.json"),
-        figures.shares("fig:split", w("cap.fig.split"), {w(f"split.{s.name}"): s.dialogues for s in parts}, "data/stats.json"),
+        figures.shares("fig:split", w("cap.fig.split"), {figures.drawable(w)(f"split.{s.name}"): s.dialogues for s in parts}, "data/stats.json"),
     )  # fmt: skip

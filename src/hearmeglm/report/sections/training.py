@@ -54,7 +54,7 @@ def setup(d: ReportData, w: Words) -> tuple[Block, ...]:
     )
     return (
         Para(w("setup.text", n=len(names), recipe=recipe.name)),
-        Table("tab:setup", w("cap.setup"), (w("head.setting"), *stages, w("head.why")), tuple(rows), "l" + "r" * len(names) + "l", (2.3, *[1.6] * len(names), 6), "recipe.yaml"),
+        Table("tab:setup", w("cap.setup"), (w("head.setting"), *stages, w("head.why")), tuple(rows), "l" + "r" * len(names) + "l", (2.3, *[2.0] * len(names), 6), "recipe.yaml"),
         Table("tab:mix", w("cap.mix"), (w("head.source"), *stages), mix, "l" + "r" * len(names), (), "recipe.yaml"),
     )  # fmt: skip
 
