@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
+from ..errors import HearmeError
 from ..recipe import Persona
 from ..types import Dialogue, Message
 from . import identity
@@ -183,7 +184,7 @@ class Cleaner:
 
 
 def _assert_no_label(messages: list[Message], id: str) -> None:
-    """The hard guarantee: no role label is ever taught."""
+    """The hard guarantee: no role label is ever taught; a fault of ours if it fails."""
     for message in messages:
         if message.role == "assistant" and (label := ANYWHERE.search(message.content)):
-            raise AssertionError(f"dialogue {id}: role label {label[0]!r} survived cleaning")
+            raise HearmeError(f"dialogue {id}: role label {label[0]!r} survived cleaning")

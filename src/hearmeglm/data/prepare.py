@@ -14,14 +14,15 @@ from pathlib import Path
 from typing import Any
 
 from .. import __version__
-from ..errors import DataError
+from ..errors import DataError, HearmeError
 from ..files import sha256_file, write_json, write_jsonl
 from ..recipe import PERSONA_SOURCE, Data, Recipe, Source
 from ..run import Result, RunDir
 from ..types import Dialogue
-from . import figures, length, persona, privacy, sources, stats
+from . import figures, length, licences, persona, privacy, sources, starter, stats
 from .clean import Cleaner
 from .dedup import Signatures, comparable, content_key, groups, near_pairs
+from .openings import count as count_openings
 from .openings import opening
 from .records import Note
 from .split import SPLITS, assign, draw, sample
@@ -63,6 +64,7 @@ def prepare(recipe: Recipe, run: RunDir) -> Result:
 
     Raises:
         DataError: a source that is missing and not optional, cannot be read, or has nothing to train on.
+        HearmeError: a record that is neither kept nor dropped, or a role label left in a reply (faults of ours).
     """
     with_persona = any(PERSONA_SOURCE in stage.mix for stage in recipe.stages.values())
     inputs = _inputs(recipe, with_persona)
@@ -76,7 +78,7 @@ def prepare(recipe: Recipe, run: RunDir) -> Result:
     _cap_openings(gathered, recipe.data, recipe.seed, ledger)
     for one in gathered:
         if not one.missing and one.read != len(one.kept) + sum(one.dropped.values()):
-            raise AssertionError(
+            raise HearmeError(
                 f"{one.name}: {one.read} records read, {len(one.kept)} kept, {dict(one.dropped)} dropped: some are unaccounted for"
             )
         if not one.kept and not one.missing:
@@ -306,6 +308,9 @@ def _write(
         "near_duplicate_groups": group_count,
     }
     report["split"] = recipe.data.split.model_dump()
+    report["licence"] = licences.ledger(
+        (g.name, g.source.licence or (starter.LICENCE if not g.source.path else "")) for g in gathered
+    )
     cutoff = min((stage.max_length for stage in recipe.stages.values()), default=1024)
     for one in gathered:
         tokens = length.token_lengths(one.kept, None, cutoff)
@@ -318,6 +323,7 @@ def _write(
             "licence": one.source.licence,
             **lengths,
             "length_conclusion": length.conclusion(lengths, cutoff),
+            "openings": count_openings(one.kept).most_common(10),
         }
         if one.kept:
             figure = f"figures/lengths-{_safe(one.name)}.png"

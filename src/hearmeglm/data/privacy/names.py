@@ -20,26 +20,7 @@ NICK = "明红丽美强芳玲静敏伟军燕霞华英兰梅娟慧婷琴玉倩娜
 NOT_START = set(
     "我你他她它您咱们的了不过着得地很都也就在是有没会要想去来做吃说看听走跑打骂这那哪谁什怎为因所但而且或与和跟对被让给把从到上下里外前后左右啊吗呢吧呀哦嗯一两几每某自己人家"
 )
-PET_NAMES = set(
-    [
-        "乐乐",
-        "贝贝",
-        "欢欢",
-        "甜甜",
-        "圆圆",
-        "点点",
-        "多多",
-        "豆豆",
-        "果果",
-        "糖糖",
-        "朵朵",
-        "球球",
-        "毛毛",
-        "妞妞",
-        "洋洋",
-        "佳佳",
-    ]
-)
+PET_NAMES = frozenset(f"{c}{c}" for c in "乐贝欢甜圆点多豆果糖朵球毛妞洋佳")
 """Doubled words that are usual names of children."""
 WORD_SURNAMES = "关钱方于万金高白路马牛石田云江龙黄温常安全平单成花水雷"
 """Surnames that are often ordinary words."""
@@ -202,18 +183,14 @@ def _full_end(text: str, start: int, *, strong: bool, unusual: bool = False) -> 
             )
             else None
         )
-    if re.match(rf"([{HAN}])\1(?![{HAN}])", text[start : start + 3]):
-        return start + 2 if strong and text[start : start + 2] not in words() and text[start] not in NOT_START else None
     pair = text[start : start + 2]
-    if (
-        strong
-        and len(pair) == 2
-        and pair[0] == pair[1]
-        and pair[0] in lex.given
-        and pair not in words()
-        and pair not in _TIME
-    ):
-        return start + 2
+    if strong and len(pair) == 2 and pair[0] == pair[1]:
+        ends = not re.match(rf"[{HAN}]", text[start + 2 : start + 3])
+        if pair in PET_NAMES or (
+            pair not in words() and pair not in _TIME and pair[0] not in NOT_START and (ends or pair[0] in lex.given)
+        ):
+            return start + 2
+        return None
     surname = 2 if text[start : start + 2] in lex.compound else 1
     if surname == 1 and text[start : start + 1] not in lex.surnames:
         return None
