@@ -57,7 +57,7 @@ def resolve(ref: str | None) -> ModelRef:
         return ModelRef("remote", model or url, url)
     if ref == STARTER:
         return ModelRef("hf", STARTER, STARTER)
-    if (SHIPPED / ref / "adapter_config.json").is_file():
+    if Path(ref).name == ref and (SHIPPED / ref / "adapter_config.json").is_file():
         return _adapter(SHIPPED / ref, ref)
     if ref.endswith(".gguf"):
         if not Path(ref).is_file():
