@@ -111,6 +111,12 @@ def test_terminal_picture_is_a_vector_without_web_fonts() -> None:
     assert "progress&#160;1" not in svg
 
 
+def test_terminal_picture_gives_chinese_two_cells() -> None:
+    widths = [float(x) for x in re.findall(r'textLength="([\d.]+)"[^>]*>(?:你好|abcd)</text>', draw("x", "你好\nabcd"))]
+    assert len(widths) == 2
+    assert widths[0] == pytest.approx(widths[1])
+
+
 def test_command_line(full_run, tmp_path, capsys) -> None:
     import typer
 

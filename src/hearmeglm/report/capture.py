@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import html
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -15,10 +17,11 @@ COLUMNS = 110
 LINES = 46
 """The last so many lines of an output are shown."""
 LIMIT_S = 300
+_LENGTH = re.compile(r'textLength="(?P<length>[\d.]+)"(?P<rest>[^>]*)>(?P<text>[^<]*)</text>')
 FORMAT = """<svg class="rich-terminal" viewBox="0 0 {width} {height}" xmlns="http://www.w3.org/2000/svg">
-<style>{styles} .{unique_id}-matrix {{ font-family: "Noto Sans Mono CJK SC", "Noto Sans Mono", Consolas, Menlo, monospace; font-size: {char_height}px; line-height: {line_height}px; }} .{unique_id}-title {{ font-size: 18px; font-family: "Noto Sans CJK SC", sans-serif; }}</style>
+<style>{styles} .{unique_id}-matrix {{ font-family: "Noto Sans Mono CJK SC", "Noto Sans Mono", Consolas, Menlo, monospace; font-size: 22px; line-height: {line_height}px; }} .{unique_id}-title {{ font-size: 18px; font-family: "Noto Sans CJK SC", sans-serif; }}</style>
 <defs><clipPath id="{unique_id}-clip-terminal"><rect x="0" y="0" width="{terminal_width}" height="{terminal_height}" /></clipPath>{lines}</defs>
-{chrome}<g transform="translate({terminal_x}, {terminal_y})" clip-path="url(#{unique_id}-clip-terminal)">{backgrounds}<g class="{unique_id}-matrix">{matrix}</g></g>
+{chrome}<rect x="0.1%" y="0.4%" width="99.8%" height="99.2%" rx="8" fill="none" stroke="#d5dedd" stroke-width="2" /><g transform="translate({terminal_x}, {terminal_y})" clip-path="url(#{unique_id}-clip-terminal)">{backgrounds}<g class="{unique_id}-matrix">{matrix}</g></g>
 </svg>"""
 
 
@@ -68,14 +71,25 @@ def _output(arguments: list[str], typed: str) -> str | None:
 
 
 def draw(command: str, text: str) -> str:
-    """A terminal window with a prompt, the command, and the last lines of its output."""
+    """A terminal window with a prompt, the command, and the last lines of its output; light, since it will be printed."""
     import io
 
     from rich.console import Console
+    from rich.terminal_theme import DEFAULT_TERMINAL_THEME
     from rich.text import Text
 
     console = Console(record=True, width=COLUMNS, file=io.StringIO(), force_terminal=True)
     console.print(Text.assemble(("$ ", "bold green"), (command, "bold")))
     lines = [line.rsplit("\r", 1)[-1] for line in text.rstrip("\n").split("\n")]
     console.print(Text.from_ansi("\n".join(lines[-LINES:])))
-    return console.export_svg(title="hearme", code_format=FORMAT)
+    svg = console.export_svg(title="hearme", code_format=FORMAT, theme=DEFAULT_TERMINAL_THEME)
+    return _LENGTH.sub(_by_cells, svg)
+
+
+def _by_cells(found: re.Match[str]) -> str:
+    """rich counts characters where a Chinese one takes two cells: without this they are squeezed into half their width."""
+    from rich.cells import cell_len
+
+    said = html.unescape(found["text"])
+    each = float(found["length"]) / max(1, len(said))
+    return f'textLength="{each * cell_len(said):g}"{found["rest"]}>{found["text"]}</text>'
