@@ -44,7 +44,7 @@ def page(desk: Desk) -> Any:
                     min_width=200,
                 )
                 upload = gr.File(label=w("run.upload"), file_types=[".yaml", ".yml"], height=132, min_width=200)
-                name = gr.Textbox(label=w("run.name"), info=w("run.name.info"), max_lines=1, min_width=200)
+                name = gr.Textbox("", label=w("run.name"), info=w("run.name.info"), max_lines=1, min_width=200)
             create = gr.Button(w("run.create"), variant="primary")
         pulse = gr.State("")
         timer = gr.Timer(TICK_S)

@@ -41,7 +41,7 @@ def samples(desk: Desk, run: Any, pulse: Any) -> None:
             [(w(f"split.{s}"), s) for s in SPLITS], value="train", label=w("data.split.which"), min_width=110
         )
         source = gr.Dropdown([(w("all"), "")], value="", label=w("data.source"), min_width=110)
-        find = gr.Textbox(label=w("search"), placeholder=w("data.search"), max_lines=1, min_width=140)
+        find = gr.Textbox("", label=w("search"), placeholder=w("data.search"), max_lines=1, min_width=140)
     view = gr.HTML(markup.empty(w, "data.unprepared"))
     place = gr.State(0)
     with gr.Row():
@@ -99,7 +99,7 @@ def privacy(desk: Desk, run: Any, pulse: Any) -> None:
 
     w = desk.words
     gr.HTML(f'<p class="hm-small">{w("privacy.lead")}</p>')
-    text = gr.Textbox(label=w("privacy.text"), value=w("privacy.example"), lines=3)
+    text = gr.Textbox("", label=w("privacy.text"), value=w("privacy.example"), lines=3)
     look = gr.Button(w("privacy.do"))
     out = gr.HTML()
 

@@ -54,13 +54,13 @@ def build(desk: Desk, run: Any, pulse: Any) -> None:
         preset = gr.Dropdown(
             [(w(f"preset.{p}"), p) for p in PRESETS], value="none", label=w("chat.preset"), info=w("chat.preset.info")
         )
-        system = gr.Textbox(label=w("chat.system"), lines=2)
+        system = gr.Textbox("", label=w("chat.system"), lines=2)
         sampling = _sampling_controls(desk)
     notice = gr.HTML()
     with gr.Row():
         boxes = [_column(desk, "A"), _column(desk, "B")]
     with gr.Row(equal_height=True):
-        text = gr.Textbox(label=w("chat.say"), placeholder=w("chat.placeholder"), lines=2, max_lines=6, scale=6)
+        text = gr.Textbox("", label=w("chat.say"), placeholder=w("chat.placeholder"), lines=2, max_lines=6, scale=6)
         send = gr.Button(w("chat.send"), variant="primary", scale=1, min_width=90)
         halt = gr.Button(w("chat.stop"), scale=1, min_width=90)
     with gr.Group(visible=False) as voting:

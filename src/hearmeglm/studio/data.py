@@ -117,8 +117,8 @@ def _source_controls(desk: Desk) -> dict[str, Any]:
     from ..data.sources import FORMATS
 
     w, known = desk.words, form.by_path(Recipe)
-    out: dict[str, Any] = {"name": gr.Textbox(label=w("data.name"), info=w("data.name.info"), max_lines=1)}
-    out["path"] = gr.Textbox(label=w("data.path"), info=w("data.path.info"), max_lines=1)
+    out: dict[str, Any] = {"name": gr.Textbox("", label=w("data.name"), info=w("data.name.info"), max_lines=1)}
+    out["path"] = gr.Textbox("", label=w("data.path"), info=w("data.path.info"), max_lines=1)
     out["upload"] = gr.File(label=w("data.upload"), file_types=[".json", ".jsonl", ".txt"], height=132)
     for key in SOURCE:
         one = known[f"data.sources.*.{key}"]

@@ -93,7 +93,7 @@ def _browser(desk: Desk, run: Any, pulse: Any) -> None:
 
     w = desk.words
     with gr.Row():
-        find = gr.Textbox(label=w("search"), placeholder=w("data.search"), max_lines=1, min_width=160)
+        find = gr.Textbox("", label=w("search"), placeholder=w("data.search"), max_lines=1, min_width=160)
         mark = gr.Checkbox(True, label=w("eval.mark"), info=w("eval.mark.info"), min_width=160)
     view = gr.HTML(markup.empty(w, "eval.none"))
     place = gr.State(0)

@@ -24,9 +24,9 @@ def build(desk: Desk, run: Any, pulse: Any) -> None:
     w = desk.words
     gr.HTML(f'<p class="hm-small">{w("judge.lead")}</p>')
     url = gr.Textbox(
-        label=w("judge.url"), info=w("judge.url.info"), placeholder="http://127.0.0.1:8080/v1", max_lines=1
+        value="", label=w("judge.url"), info=w("judge.url.info"), placeholder="http://127.0.0.1:8080/v1", max_lines=1
     )
-    model = gr.Textbox(label=w("judge.model"), max_lines=1)
+    model = gr.Textbox("", label=w("judge.model"), max_lines=1)
     key = gr.Textbox("OPENAI_API_KEY", label=w("judge.key"), info=w("judge.key.info"), max_lines=1)
     mode = gr.Dropdown(
         [(w(f"judge.mode.{m}"), m) for m in MODES], value="cpsycoun", label=w("judge.mode"), info=w("judge.mode.info")

@@ -28,7 +28,7 @@ def build(desk: Desk, run: Any, pulse: Any) -> None:
     gr.HTML(f"<h2>{w('runs.tidy')}</h2>")
     with gr.Row(equal_height=False):
         with gr.Column(min_width=280):
-            new = gr.Textbox(label=w("runs.newname"), max_lines=1)
+            new = gr.Textbox("", label=w("runs.newname"), max_lines=1)
             rename = gr.Button(w("runs.rename"))
         with gr.Column(min_width=280):
             gr.HTML(f'<p class="hm-small">{w("runs.archive.info")}</p>')

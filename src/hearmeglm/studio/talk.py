@@ -88,7 +88,7 @@ def choices(run: RunDir | None, words: Words) -> list[tuple[str, str]]:
 def export_text(talk: Talk, system: str, words: Words) -> str:
     """Write the talk as JSON (OpenAI messages, with both replies of each turn) to a file for download; returns its path."""
     path: Path = cache_dir() / "talks" / f"talk-{talk.id}.json"
-    messages = [*([Message("system", system.strip())] if system.strip() else []), *talk.history()]
+    messages = [*([Message("system", system.strip())] if (system or "").strip() else []), *talk.history()]
     turns = [
         {"said": t.said, "replies": dict(zip([Path(r).name for r in t.refs], t.replies, strict=False)), "vote": t.vote}
         for t in talk.turns

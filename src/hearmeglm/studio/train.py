@@ -58,6 +58,7 @@ def build(desk: Desk, run: Any, pulse: Any, timer: Any) -> None:
                 answers = gr.HTML(markup.empty(w, "train.noanswers"))
             with gr.Accordion(w("train.log"), open=False):
                 log = gr.Textbox(
+                    value="",
                     label=w("train.log"),
                     lines=14,
                     max_lines=14,

@@ -29,7 +29,11 @@ def store(run: Path, talk: Talk, system: str = "") -> None:
     """Keep the vote about a talk's last turn."""
     turn = talk.turns[-1]
     before = Talk(talk.turns[:-1]).history()
-    prompt = [*([Message("system", system.strip())] if system.strip() else []), *before, Message("user", turn.said)]
+    prompt = [
+        *([Message("system", system.strip())] if (system or "").strip() else []),
+        *before,
+        Message("user", turn.said),
+    ]
     messages = [m.to_json() for m in prompt]
     sides = [{"model": turn.refs[i], "reply": turn.replies[i]} for i in turn.order]
     at = time.strftime("%Y-%m-%dT%H:%M:%S%z")
