@@ -166,7 +166,7 @@ METHODS: list[tuple[dict[str, Any], dict[str, Any]]] = [
 def test_every_method_learns_and_a_second_stage_goes_on_from_it(
     base: Path, tmp_path: Path, lora: dict[str, Any], stage: dict[str, Any]
 ) -> None:
-    recipe, run = make_run(tmp_path / "run", base, lora=lora, epochs=4, **stage)
+    recipe, run = make_run(tmp_path / "run", base, lora=lora, train=8, valid=2, **stage)
     train_stage(recipe, run, "stage1")
     log = [row for _, row in read_jsonl(run.path / "stage1" / "metrics.jsonl")]
     evals = [row["eval_loss"] for row in log if "eval_loss" in row]
@@ -180,6 +180,15 @@ def test_every_method_learns_and_a_second_stage_goes_on_from_it(
         assert not any(".layers.0." in n for n in first)
     if lora.get("targets"):
         assert {n.split(".")[-3] for n in first} == {"q_proj", "v_proj"}
+
+
+def test_four_bit_base(tmp_path: Path) -> None:
+    pytest.importorskip("bitsandbytes")
+    base = make_base(tmp_path / "base", hidden=128)  # bitsandbytes quantises in blocks of 64
+    recipe, run = make_run(tmp_path / "run", base, lora={"quantize": "nf4"}, dtype="bf16", train=8, valid=2)
+    train_stage(recipe, run, "stage1")
+    evals = [row["eval_loss"] for _, row in read_jsonl(run.path / "stage1" / "metrics.jsonl") if "eval_loss" in row]
+    assert evals[-1] < evals[0]
 
 
 @pytest.mark.parametrize("method", ["lora", "pissa", "full"])

@@ -13,7 +13,7 @@ from hearmeglm.types import Dialogue, Message
 SPECIAL = ("<pad>", "<eos>", "<bos>", "<unk>", "<start_of_turn>", "<end_of_turn>")
 
 
-def make_base(folder: Path, *, layers: int = 2, window: int = 16) -> Path:
+def make_base(folder: Path, *, layers: int = 2, window: int = 16, hidden: int = 32) -> Path:
     """Write the model and its tokenizer; sliding and full layers alternate."""
     import torch
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers
@@ -31,8 +31,8 @@ def make_base(folder: Path, *, layers: int = 2, window: int = 16) -> Path:
     tokenizer.save_pretrained(folder)
     torch.manual_seed(0)
     config = Gemma3TextConfig(
-        vocab_size=len(vocab), hidden_size=32, intermediate_size=64, num_hidden_layers=layers, num_attention_heads=2,
-        num_key_value_heads=1, head_dim=16, query_pre_attn_scalar=16, sliding_window=window, max_position_embeddings=512,
+        vocab_size=len(vocab), hidden_size=hidden, intermediate_size=2 * hidden, num_hidden_layers=layers, num_attention_heads=2,
+        num_key_value_heads=1, head_dim=hidden // 2, query_pre_attn_scalar=16, sliding_window=window, max_position_embeddings=512,
         layer_types=["sliding_attention", "full_attention"] * (layers // 2), pad_token_id=0, eos_token_id=1, bos_token_id=2,
     )  # fmt: skip
     Gemma3ForCausalLM(config).save_pretrained(folder)
