@@ -63,7 +63,7 @@ def table(run: RunDir | None, desk: Desk) -> str:
                 speed.append((_label(label, w.lang), *("–" if v is None else format(v, form) for v in values)))
         parts.append(markup.table([w("eval.metric"), *names], speed, w("eval.speed")))
         facts = w("eval.facts", n=summary["prompts"], d=summary["dialogues"], seed=summary["seed"])
-        parts.append(f'<p class="hm-small">{escape(facts)}<br>{escape(str(summary["tokenisation"]))}</p>')
+        parts.append(f'<p class="hm-small">{escape(facts)}<br>{escape(_listed(summary["tokenisation"]))}</p>')
     return "".join(parts)
 
 
@@ -186,7 +186,14 @@ def _label(label: str, lang: str) -> str:
     """The Chinese or the English part of a bilingual label."""
     start = next((i for i, c in enumerate(label) if "\u4e00" <= c <= "\u9fff"), len(label))
     rest = next((i for i in range(start, len(label)) if label[i] == " "), len(label))
-    return label[start:] if lang == "zh" and start < len(label) else (label[:start].strip() + label[rest:]).strip()
+    if lang == "zh" and start < len(label):
+        return label[start:rest] + (" (s)" if "(s" in label else "")
+    return (label[:start].strip() + label[rest:]).strip()
+
+
+def _listed(value: Any) -> str:
+    """A mapping as `name: text; name: text`."""
+    return "; ".join(f"{k}: {v}" for k, v in value.items()) if isinstance(value, dict) else str(value)
 
 
 def _points(cell: dict[str, Any]) -> str:
