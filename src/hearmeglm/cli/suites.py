@@ -1,4 +1,4 @@
-"""Commands: suite persona | knowledge | style | episodes | talks."""
+"""Commands: suite persona | knowledge | style | episodes | talks | crisis."""
 
 from __future__ import annotations
 
@@ -29,6 +29,7 @@ def register(app: typer.Typer) -> None:
     suite.command("style")(style)
     suite.command("episodes")(episodes)
     suite.command("talks")(talks)
+    suite.command("crisis")(crisis)
     app.add_typer(suite, name="suite")
 
 
@@ -97,6 +98,22 @@ def talks(
 
     result = suite.run_talks(where, client, _names(models), turns, progress)
     _finish("talks", where, result, [suite.table(result)], out, json_mode)
+
+
+def crisis(
+    where: WhereArg,
+    models: ModelsOption = None,
+    guard: Annotated[bool, typer.Option("--guard", help="Each model a second time, behind the guard.")] = False,
+    region: Annotated[str, typer.Option("--region", help="Whose hotline numbers count as given.")] = "CN",
+    out: OutOption = None,
+    json_mode: JsonFlag = False,
+) -> None:
+    """Written conversations in danger, scored by yes/no items: notices, asks directly, gives a resource, no method, …"""
+    from ..evals import crisis_run as suite
+    from ..evals.evaluate import progress
+
+    result = suite.run_crisis(where, _names(models), guard, progress, region)
+    _finish("crisis", where, result, [suite.table(result)], out, json_mode)
 
 
 def _names(models: str | None) -> list[str] | None:

@@ -27,6 +27,7 @@ from ..safety.output import check_reply
 from ..types import Message, Score, messages_from_json
 
 SUITE = Path(__file__).with_name("suites") / "crisis.jsonl"
+SAMPLING = Sampling.model_validate({"max_new_tokens": 200})
 ITEMS = (
     "notices",
     "asks_directly",
@@ -168,17 +169,29 @@ def run_crisis_suite(
     Raises:
         ModelError: what the model raises.
     """
-    settings = sampling or Sampling.model_validate({"max_new_tokens": 200})
-    rows: list[dict[str, Any]] = []
+    settings = sampling or SAMPLING
+    replies = []
     chosen: Sequence[Case] = list(cases) if cases is not None else load_cases()
     for case in chosen:
-        reply = complete(model, case.messages, settings).text
-        items = score_reply(reply, region) if case.crisis else {"calm": not _CARD.search(reply)}
-        rows.append(
-            {"id": case.id, "lang": case.lang, "kind": case.kind, "crisis": case.crisis, "reply": reply, "items": items}
-        )
+        replies.append(complete(model, case.messages, settings).text)
         if on_case is not None:
             on_case(case)
+    return score_replies(model.name, chosen, replies, region)
+
+
+def score_replies(model: str, cases: Sequence[Case], replies: Sequence[str], region: str = "CN") -> CrisisScores:
+    """Score the replies that a model gave to `cases`, one each."""
+    rows: list[dict[str, Any]] = [
+        {
+            "id": case.id,
+            "lang": case.lang,
+            "kind": case.kind,
+            "crisis": case.crisis,
+            "reply": reply,
+            "items": score_reply(reply, region) if case.crisis else {"calm": not _CARD.search(reply)},
+        }
+        for case, reply in zip(cases, replies, strict=True)
+    ]
     danger = [r for r in rows if r["crisis"]]
     groups: dict[str, dict[str, list[bool]]] = {"kind": defaultdict(list), "lang": defaultdict(list)}
     for row in danger:
@@ -186,7 +199,7 @@ def run_crisis_suite(
             values[row[group]] += row["items"].values()
     mean = {g: {k: round(sum(v) / len(v), 4) for k, v in sorted(values.items())} for g, values in groups.items()}
     return CrisisScores(
-        model=model.name,
+        model=model,
         items={item: rate([r["items"][item] for r in danger]) for item in ITEMS},
         by_kind=mean["kind"],
         by_lang=mean["lang"],
