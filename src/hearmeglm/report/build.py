@@ -10,7 +10,7 @@ from typing import Literal
 
 from ..errors import UserError
 from ..run import RunDir
-from .blocks import LANGS, Document, Lang
+from .blocks import LANGS, Document, Lang, NotRun
 from .checklist import checklist
 from .collect import collect
 from .data import ReportData
@@ -139,7 +139,7 @@ def write_report(
     documents = [document(d, one, bilingual=len(wanted) > 1) for one in wanted]
     remarks = draw(documents, form, path)
     first = documents[0]
-    absent = tuple(b.key for b in first.blocks() if type(b).__name__ == "NotRun" and hasattr(b, "key"))
+    absent = tuple(b.key for b in first.blocks() if isinstance(b, NotRun))
     if path.stem == "report":
         remarks = (*remarks, "no student id or name: the file is called report; --student-id and --name change that")
     return Written(path, wanted, absent, remarks)
