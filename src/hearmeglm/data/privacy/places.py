@@ -73,6 +73,10 @@ _OWN_LEFT = re.compile(
 _OWN_RIGHT = re.compile(
     r"^\s?(?:的)?[^，。！？!?\n]{0,8}?(?:上班|工作|读|念|上学|上大|上高|上初|上小|实习|任职|任教|当|做|教书|教|就读|学习|学|员工|职员|学生|研究生|博士|大一|大二|大三|大四|高一|高二|高三|初一|初二|初三|研一|研二|研三|老师|教师|护士|医生|程序员|工程师|会计|经理|保安|司机|值班|住院部|毕业|入职|干了?|待了?|呆了?|是做|负责)"
 )
+_NO_ORG = re.compile(
+    r"觉得|认为|担心|喜欢|讨厌|考虑|接受|害怕|适应|离开|不|没|能|会|想|要|这|那|有|对|把|被|让|给|因|比|很|(?<!成)都|也|还|就|跟|再|每|所有"
+)
+"""Words that no name of a school or company holds."""
 _CITY = re.compile(r"(?:北京|上海|广州|深圳|杭州|南京|成都|武汉|西安|重庆|天津|苏州|长沙|郑州|青岛)(?:市)?$")
 _CITY_NAMED = {
     "大学",
@@ -94,7 +98,7 @@ _OWN_CALLED = re.compile(
     rf"(?:我们?|我家|咱们?)(?:的)?(?:公司|学校|单位|厂|店|医院|大学|高中|母校)(?:的名字)?(?:名叫|叫做?|就?是|：|:)[“「]?(?P<v>[{HAN}A-Za-z]{{2,12}}?)(?=[”」，。！？,.!?\s]|$)"
 )
 _THIRD = re.compile(
-    r"(?:他|她|他们|她们|朋友|同学|邻居|听说|新闻|据说|表哥|表姐|亲戚|想考|希望|能考|考不|想去|想进|考不上|没考上|希望考|目标是|梦想|羡慕|别人)[^，。！？\n]{0,12}$"
+    r"(?:他|她|他们|她们|朋友|同学|邻居|听说|新闻|据说|表哥|表姐|亲戚|想要|要考|想考|希望|能考|考不|想去|想进|考不上|没考上|希望考|目标是|梦想|羡慕|别人)[^，。！？\n]{0,12}$"
 )
 _EN_OWN = re.compile(
     r"\b(?:I|I'm|I’m|I am|I've|I’ve|we|my (?:husband|wife|partner|boyfriend|girlfriend|mom|mum|mother|dad|father|brother|sister|son|daughter))\b[^.!?\n]{0,40}?\b(?:work(?:s|ed|ing)?|employed|intern(?:s|ed|ing)?|job|stud(?:y|ies|ied|ying)|teach(?:es|ing)?|taught|enrolled|graduat(?:e|ed|ing)|attend(?:s|ed|ing)?|student|freshman|sophomore|junior|senior|nurse|teacher|engineer|manager|analyst|cashier|barista|waitress|waiter|doctor|professor|phd|grad student|master's|major(?:ing)?|transferred|hired|started|position|role|shift|shifts|go|goes|went|got into)\b(?:\s+(?!the\b)[a-z]+){0,5}?\s+(?:at|for|with|from|to|by|in)\s+(?P<v>(?:the\s+)?(?:[A-Z][\w&'’.-]*)(?:(?:\s+(?:of|and|&|for|the|at|in))?\s+[A-Z][\w&'’.-]*)*)"
@@ -258,6 +262,8 @@ def _organisations(text: str) -> Iterator[Span]:
             numbered = re.match(r"第|[一二三四五六七八九十\d]", m["suffix"]) is not None or re.search(
                 r"第[一二三四五六七八九十\d]+$|实验$", text[start : m.start("suffix")]
             )
+            if _NO_ORG.search(text[start : m.start("suffix")]):
+                continue
             city = m["suffix"] in _CITY_NAMED and _CITY.search(text[start : m.start("suffix")])
             if not bare and not numbered and not city:
                 continue
