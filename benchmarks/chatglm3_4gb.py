@@ -82,9 +82,11 @@ def chat(path: str, context: int, tokens: int) -> dict[str, Any]:
     start = time.perf_counter()
     model = LlamaCppModel(path, context=context, users=1, cache_mib=0)
     loaded = time.perf_counter() - start
-    talk = [Message("user", "最近总是睡不好，心里空落落的，不知道该跟谁说。" * 4)]
+    print(f"loaded in {loaded:.0f} s", file=sys.stderr)
+    talk = [Message("user", "最近总是睡不好，心里空落落的。")]
     sampling = Sampling(max_new_tokens=tokens, temperature=0.8, seed=1)
     first = complete(model, talk, sampling)
+    print(f"first answer: {first}", file=sys.stderr)
     second = complete(model, [*talk, Message("assistant", first.text), Message("user", "谢谢你。")], sampling)
     status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
     return {
