@@ -209,7 +209,7 @@ class _Job:
         set_seed(self.recipe.seed)
         args = training_arguments(self.recipe, self.stage, self.root)
         barrier()  # the first process has put the checkpoint folder in order
-        model = build_model(self.recipe, settings, self.start, str(args.device))
+        model = build_model(self.recipe, settings, self.start, loading_device(str(args.device)))
         if self.recipe.lora.method == "pissa" and self.start is None and self.main:
             _save_pissa_start(model, self.step.path)
         engine = accelerate_training(model, packing=settings.packing, smoothing=settings.label_smoothing)
@@ -298,6 +298,12 @@ class _Job:
             write_jsonl(self.step.path / "metrics.jsonl", log)
             draw_loss(log, self.step.path / "loss.png", f"{self.recipe.name}: {self.stage}")
         return result
+
+
+def loading_device(device: str) -> str:
+    """Where weights are loaded: in RAM if FSDP or DeepSpeed will shard them, since the whole model may not fit on one card."""
+    sharded = any(os.environ.get(f"ACCELERATE_USE_{name}", "false") == "true" for name in ("FSDP", "DEEPSPEED"))
+    return "cpu" if sharded else device
 
 
 def barrier() -> None:
