@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import os
 import re
 import secrets
 import signal
@@ -50,7 +51,7 @@ class Tally:
     memory_mib: list[float] = field(default_factory=list)
 
 
-async def client(http: httpx.AsyncClient, model: str, token: str, end: float, tally: Tally) -> None:
+async def client(http: httpx.AsyncClient, model: str, token: str, end: float, length: int, tally: Tally) -> None:
     """One person: a talk of at most eight exchanges, then a new one in the same session."""
     talk: list[dict[str, str]] = []
     turn = 0
@@ -59,7 +60,7 @@ async def client(http: httpx.AsyncClient, model: str, token: str, end: float, ta
             talk.clear()
         talk.append({"role": "user", "content": ASK[turn % len(ASK)].format(token=token)})
         turn += 1
-        body = {"model": model, "messages": talk, "stream": True, "max_tokens": 48}
+        body = {"model": model, "messages": talk, "stream": True, "max_tokens": length}
         begun, first, said, done = time.monotonic(), 0.0, "", False
         try:
             async with http.stream(
@@ -114,12 +115,12 @@ async def watch(pid: int, end: float, tally: Tally) -> None:
         await asyncio.sleep(5)
 
 
-async def load(url: str, model: str, tokens: list[str], seconds: float, pid: int) -> Tally:
+async def load(url: str, model: str, tokens: list[str], seconds: float, length: int, pid: int) -> Tally:
     tally = Tally()
     end = time.monotonic() + seconds
     limits = httpx.Limits(max_connections=len(tokens) + 4)
-    async with httpx.AsyncClient(base_url=url, timeout=120, limits=limits, trust_env=False) as http:
-        await asyncio.gather(watch(pid, end, tally), *(client(http, model, t, end, tally) for t in tokens))
+    async with httpx.AsyncClient(base_url=url, timeout=330, limits=limits, trust_env=False) as http:
+        await asyncio.gather(watch(pid, end, tally), *(client(http, model, t, end, length, tally) for t in tokens))
     tally.memory_mib.append(memory_mib(pid))
     return tally
 
@@ -148,6 +149,7 @@ def main() -> None:
     parser.add_argument(
         "--waiting", type=int, default=40, help="queue of the server; below clients - users there are 429s"
     )
+    parser.add_argument("--tokens", type=int, default=48, help="longest reply")
     parser.add_argument("--no-guard", action="store_true")
     options = parser.parse_args()
     model = options.model
@@ -177,7 +179,7 @@ def main() -> None:
                     time.sleep(0.5)
             start_s = time.monotonic() - begun
             tokens = [f"zq{secrets.token_hex(4)}" for _ in range(options.clients)]
-            tally = asyncio.run(load(url, name, tokens, options.seconds, server.pid))
+            tally = asyncio.run(load(url, name, tokens, options.seconds, options.tokens, server.pid))
             metrics = httpx.get(f"{url}/metrics", trust_env=False).text
         finally:
             stopping = time.monotonic()
@@ -197,6 +199,7 @@ def main() -> None:
                 "clients": options.clients,
                 "seconds": options.seconds,
                 "users": options.users,
+                "load_average": os.getloadavg(),
                 "answers": tally.answers,
                 "refused_429": tally.refused,
                 "errors": len(tally.errors),
@@ -218,7 +221,7 @@ def main() -> None:
                 "start_s": round(start_s, 1),
                 "stop_s": round(stop_s, 1),
                 "exit_code": code,
-                "guard_levels": re.findall(r'hearme_guard_total\{level="(\w+)"\} (\d+)', metrics),
+                "guard_levels": re.findall(r'hearme_guard_total\{level="(\w+)",reply="(\w+)"\} (\d+)', metrics),
             },
             ensure_ascii=False,
             indent=2,

@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
@@ -226,12 +226,18 @@ def _add_chat(api: FastAPI, serving: Serving, queue: FairQueue, metrics: Metrics
             raise from_exception(err) from None
         begun = time.monotonic()
 
-        async def chunks() -> AsyncGenerator[Chunk]:
-            await place.turn(limits.waiting_s)
-            async for chunk in pieces(lambda stopped: talks.reply(talk, stopped), pool, place.leave, limits.reply_s):
-                yield chunk
+        entered = answered = False
 
-        stream, answered = chunks(), False
+        async def chunks() -> AsyncGenerator[Chunk]:
+            nonlocal entered
+            entered = True  # from here on the place is left by `turn`, or by `pieces` when its thread is through
+            await place.turn(limits.waiting_s)
+            made = pieces(lambda stopped: talks.reply(talk, stopped), pool, place.leave, limits.reply_s)
+            async with aclosing(made):
+                async for chunk in made:
+                    yield chunk
+
+        stream = chunks()
         try:
             # the first piece decides about the status: an error before it is an HTTP error, not an event
             first = await unless_gone(request.receive, anext(stream))
@@ -251,6 +257,7 @@ def _add_chat(api: FastAPI, serving: Serving, queue: FairQueue, metrics: Metrics
         finally:
             if not answered:
                 await stream.aclose()
+            if not entered:
                 place.leave()
 
 
