@@ -71,7 +71,7 @@ def page(desk: Desk) -> Any:
             chosen = asked if asked in names else names[0] if names else None
             return (
                 gr.update(choices=names, value=chosen),
-                gr.update(selected=tab if tab in TABS else "data"),
+                gr.update(selected=tab) if tab in TABS else gr.skip(),
                 gr.update(open=not names),
             )
 
