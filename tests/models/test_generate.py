@@ -13,7 +13,7 @@ from hearmeglm.models.packed_linear import packed_linears
 from hearmeglm.recipe import Sampling
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from train.tiny import make_base  # noqa: E402
+from train.tiny import make_base
 
 
 @pytest.fixture(scope="module")
