@@ -117,6 +117,15 @@ def test_terminal_picture_gives_chinese_two_cells() -> None:
     assert widths[0] == pytest.approx(widths[1])
 
 
+def test_a_capture_never_trains(full_run, monkeypatch) -> None:
+    from hearmeglm.report import capture
+
+    ran = []
+    monkeypatch.setattr(capture, "_output", lambda arguments, typed: ran.append(arguments[0]))
+    assert list(capture.capture_terminal(full_run, "你好")) == []
+    assert ran == ["doctor", "compare", "chat"]
+
+
 def test_command_line(full_run, tmp_path, capsys) -> None:
     import typer
 

@@ -30,7 +30,10 @@ def report(
     form: Annotated[str, typer.Option("--format", help="pdf, html or docx.")] = "pdf",
     out: Annotated[Path | None, typer.Option("--out", help="Folder of the file; default RUN/report.")] = None,
     capture: Annotated[
-        bool, typer.Option("--capture", help="First take the terminal's pictures by running the (done) steps again.")
+        bool,
+        typer.Option(
+            "--capture", help="First take the terminal's pictures (doctor, compare, chat; nothing is trained again)."
+        ),
     ] = False,
     ask: Annotated[
         str, typer.Option("--ask", help="What the captured chat is asked.")

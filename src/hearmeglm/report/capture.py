@@ -26,28 +26,31 @@ FORMAT = """<svg class="rich-terminal" viewBox="0 0 {width} {height}" xmlns="htt
 
 
 def capture_terminal(run: RunDir, ask: str) -> Iterator[Path]:
-    """Run each moment's command and draw what it printed; a moment whose command fails is left out (the report says so).
+    """Draw what commands print; only commands that change nothing in the run are run, and one that fails is left out.
 
-    Set-up shows what the machine has; training and evaluation are the run's own steps, which are done and so only say
-    what they are and print their table; inference asks the tuned model one question.
+    Set-up shows what the machine has, evaluation compares the run's models, inference asks the tuned model one question.
+    Training is never run again for a picture: `hearme train RUN 2>&1 | tee RUN/captures/terminal-training.txt` keeps what it
+    printed, and any such `terminal-<moment>.txt` is drawn instead of running a command.
 
     Yields:
         Path of each picture, `RUN/<captures>/terminal-<moment>.svg`.
     """
     place = str(run.path)
-    moments = {
-        "setup": ["doctor"],
-        "training": ["train", place],
-        "evaluation": ["evaluate", place],
-        "inference": ["chat", place],
-    }
     folder = run.path / run.recipe.report.captures
+    moments = {"setup": ["doctor"], "training": ["train"], "evaluation": ["compare"], "inference": ["chat"]}
     for moment, arguments in moments.items():
-        text = _output(arguments, f"{ask}\nstop\n" if moment == "inference" else "")
+        kept = folder / f"terminal-{moment}.txt"
+        if kept.is_file():
+            text: str | None = kept.read_text(encoding="utf-8", errors="replace")
+        elif moment == "training":
+            continue
+        else:
+            command = arguments if moment == "setup" else [*arguments, place]
+            text = _output(command, f"{ask}\nstop\n" if moment == "inference" else "")
         if text is not None:
             path = folder / f"terminal-{moment}.svg"
-            shown = " ".join(["hearme", *arguments])
-            write_text(path, draw(shown, text))
+            shown = arguments if moment == "setup" else [*arguments, run.path.resolve().name]
+            write_text(path, draw(" ".join(["hearme", *shown]), text))
             yield path
 
 

@@ -122,7 +122,11 @@ def log(d: ReportData, w: Words) -> tuple[Block, ...]:
                 else NotRun(
                     key,
                     w("capture.none", what=what),
-                    f"hearme report {d.run} --capture" if where == "terminal" else "hearme studio",
+                    f"hearme train {d.run} 2>&1 | tee {d.run}/captures/terminal-training.txt"
+                    if moment == "training"
+                    else f"hearme report {d.run} --capture"
+                    if where == "terminal"
+                    else "hearme studio",
                 )
             )
     return tuple(out)  # fmt: skip
