@@ -118,8 +118,9 @@ class Walk:
         self.say("guard.crisis").wait_for(timeout=self.patience)
         self.shot("8-guard")
 
-    def export(self) -> None:
+    def export(self, kind: str = "hf") -> None:
         self.tab("tab.export")
+        self.page.get_by_label(self.w(f"export.{kind}"), exact=True).check()
         self.press("export.do")
         self.page.get_by_text(self.w("export.made")).wait_for(timeout=self.patience)
         self.shot("9-export")

@@ -124,7 +124,9 @@ def build(desk: Desk, run: Any, pulse: Any) -> None:
                 yield "", *talk.shown(kind), _seen(desk, events, where, guard), talk, gr.skip(), gr.skip()
         finally:
             desk.models.at_work.pop(talk.id, None)
-        yield "", *talk.shown(kind), _seen(desk, events, where, guard), talk, gr.update(visible=kind != "single"), ""
+        # A written reply is the same on both sides and no model's: there is nothing to vote on.
+        votable = kind != "single" and not any(e.intervened == "written" for e in events.values())
+        yield "", *talk.shown(kind), _seen(desk, events, where, guard), talk, gr.update(visible=votable), ""
 
     def retry(kind: str, a: str, b: str, where: str, guard: bool, prompt: str, _: str, talk: Talk, *raw: Any) -> Any:
         said = talk.turns[-1].said if talk.turns else ""

@@ -52,10 +52,10 @@ class Job:
 
     @property
     def command(self) -> str:
-        """The same as a line for a shell."""
+        """The same as a line for a shell in the studio's working directory."""
         import shlex
 
-        return "hearme " + shlex.join(self.argv)
+        return "hearme " + shlex.join(word.removeprefix(f"{Path.cwd()}/") for word in self.argv)
 
     @property
     def stopping(self) -> bool:
