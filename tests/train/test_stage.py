@@ -182,6 +182,9 @@ def test_every_method_learns_and_a_second_stage_goes_on_from_it(
         assert {n.split(".")[-3] for n in first} == {"q_proj", "v_proj"}
 
 
+@pytest.mark.filterwarnings(
+    "ignore:.*bitsandbytes:UserWarning", "ignore::FutureWarning"
+)  # its CPU kernels announce themselves
 def test_four_bit_base(tmp_path: Path) -> None:
     pytest.importorskip("bitsandbytes")
     base = make_base(tmp_path / "base", hidden=128)  # bitsandbytes quantises in blocks of 64
