@@ -104,7 +104,7 @@ def test_a_broken_data_set_is_a_readable_error(browser, studio, tiny_recipe, pic
     walk.open(studio.url)
     if not any(studio.runs.glob("*/recipe.yaml")):
         walk.create(tiny_recipe)
-    walk.page.get_by_role("button", name=walk.w("data.add"), exact=True).first.click()
+    walk.page.get_by_role("button", name=walk.w("data.add")).first.click()
     walk.page.get_by_label(walk.w("data.path"), exact=True).locator("visible=true").first.fill(str(broken))
     walk.press("data.check")
     walk.say("error.DataError").wait_for()
