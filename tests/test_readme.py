@@ -18,7 +18,13 @@ sys.path.insert(0, str(Path(__file__).parent))
 from train.tiny import make_base
 
 ROOT = Path(__file__).parents[1]
-SMALL = ["data.limits.train=4", "data.limits.valid=2", "data.limits.test=2", "evaluation.limit=2", "evaluation.sampling.max_new_tokens=4"]
+SMALL = [
+    "data.limits.train=4",
+    "data.limits.valid=2",
+    "data.limits.test=2",
+    "evaluation.limit=2",
+    "evaluation.sampling.max_new_tokens=4",
+]
 # Run by CI itself (a test cannot make its own environment), or checked by a dry run below.
 NOT_HERE = {
     "make demo",

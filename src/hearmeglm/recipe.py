@@ -86,8 +86,8 @@ class Data(Section):
     """Where the dialogues come from and how they are divided."""
 
     sources: dict[str, Source] = Field(default_factory=dict, description="Data sources by name.")
-    split: Split = Field(default_factory=Split, description="Shares of train, valid and test.")  # type: ignore[arg-type]
-    limits: Limits = Field(default_factory=Limits, description="Caps per split.")  # type: ignore[arg-type]
+    split: Split = Field(default_factory=Split, description="Shares of train, valid and test.")
+    limits: Limits = Field(default_factory=Limits, description="Caps per split.")
     near_duplicate: Fraction = Field(
         0.8,
         description="Jaccard similarity of character 5-grams from which two dialogues count as near-duplicates and stay on one side of the split; 0 switches the search off.",
@@ -214,7 +214,7 @@ class Evaluation(Section):
     )
     turns: Literal["last", "every"] = Field("last", description="Answer the last counsellor turn, or every one.")
     limit: Positive | None = Field(None, description="At most this many prompts a model.")
-    sampling: Sampling = Field(default_factory=Sampling, description="Greedy unless said otherwise.")  # type: ignore[arg-type]
+    sampling: Sampling = Field(default_factory=Sampling, description="Greedy unless said otherwise.")
     batch_size: Positive = Field(16, description="Prompts decoded together.")
 
 
@@ -234,14 +234,14 @@ class Recipe(Section):
     trust_remote_code: bool = Field(
         False, description="Run code that comes with a base model. Off unless you know why."
     )
-    persona: Persona = Field(default_factory=Persona, description="Who the counsellor says it is.")  # type: ignore[arg-type]
-    data: Data = Field(default_factory=Data, description="Sources, split, limits.")  # type: ignore[arg-type]
+    persona: Persona = Field(default_factory=Persona, description="Who the counsellor says it is.")
+    data: Data = Field(default_factory=Data, description="Sources, split, limits.")
     stages: dict[str, Stage] = Field(default_factory=dict, description="Fine-tuning stages in order.")
     lora: Lora = Field(
-        default_factory=Lora, description="The adapter, one for all stages: a later stage continues the same weights."
-    )  # type: ignore[arg-type]
-    evaluation: Evaluation = Field(default_factory=Evaluation, description="Before/after comparison.")  # type: ignore[arg-type]
-    report: Report = Field(default_factory=Report, description="Cover and free texts of the report.")  # type: ignore[arg-type]
+        default_factory=Lora, description="One adapter for all stages: a later one continues its weights."
+    )
+    evaluation: Evaluation = Field(default_factory=Evaluation, description="Before/after comparison.")
+    report: Report = Field(default_factory=Report, description="Cover and free texts of the report.")
 
     @field_validator("stages", mode="before")
     @classmethod

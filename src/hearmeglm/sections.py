@@ -22,7 +22,7 @@ class Text(Section):
 
 
 def _text(description: str) -> Text:
-    return Field(default_factory=Text, description=description)  # type: ignore[arg-type]
+    return Field(default_factory=Text, description=description)
 
 
 class Report(Section):

@@ -29,7 +29,7 @@ def answer_file(open_session: Callable[[], ChatModel], infile: Path, out: Path, 
         DataError: a line without `id` and `turns`.
     """
     talks = [_talk(obj, f"{infile}:{line}") for line, obj in read_jsonl(infile)]
-    sampling = Sampling(max_new_tokens=max_new_tokens)  # type: ignore[call-arg]
+    sampling = Sampling(max_new_tokens=max_new_tokens)
     return write_jsonl(out, _answers(open_session, talks, sampling))
 
 

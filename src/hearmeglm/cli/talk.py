@@ -198,7 +198,7 @@ def _is_here(url: str) -> bool:
 def _sampling(temperature: float, top_p: float, top_k: int, penalty: float, tokens: int, seed: int) -> Sampling:
     from ..recipe import Sampling
 
-    return Sampling(  # type: ignore[call-arg]
+    return Sampling(
         temperature=temperature, top_p=top_p, top_k=top_k, repetition_penalty=penalty, max_new_tokens=tokens, seed=seed
     )
 

@@ -20,7 +20,7 @@ from .answering import answer_locally, seed_of
 from .contestants import Contestant, contestants
 from .items import Item
 
-GREEDY = Sampling(max_new_tokens=128)  # type: ignore[call-arg]
+GREEDY = Sampling(max_new_tokens=128)
 Talk = tuple[str, Sequence[Message]]
 """An id and the messages to answer."""
 
@@ -118,7 +118,7 @@ def subjects(where: str, models: Sequence[str] | None = None) -> Iterator[Loaded
 
         yield ServedModel(ref.name, open_model(ref))
         return
-    recipe = Recipe(name="ask", base=ref.source, template=ref.template, trust_remote_code=ref.trust_remote_code)  # type: ignore[call-arg]
+    recipe = Recipe(name="ask", base=ref.source, template=ref.template, trust_remote_code=ref.trust_remote_code)
     tokenizer = load_tokenizer(ref.source, trust_remote_code=ref.trust_remote_code)
     model = load_model(ref.source, adapter=ref.adapter, trust_remote_code=ref.trust_remote_code)
     c = Contestant(ref.name, ref.adapter, False, sha256_json([ref.source, str(ref.adapter)]))
@@ -170,4 +170,4 @@ def persona_of(where: str) -> Persona:
     """The persona of a run, else the default one."""
     if (Path(where) / "recipe.yaml").is_file():
         return RunDir.open(where).recipe.persona
-    return Persona()  # type: ignore[call-arg]
+    return Persona()

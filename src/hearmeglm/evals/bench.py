@@ -78,7 +78,7 @@ def measure(ref: str, test_file: str | None, texts: int, suite: int) -> dict[str
     """One row; run in a process of its own."""
     start = time.perf_counter()
     model: Any = open_model(ref)
-    complete(model, [Message("user", "你好")], Sampling(max_new_tokens=1))  # type: ignore[call-arg]
+    complete(model, [Message("user", "你好")], Sampling(max_new_tokens=1))
     row: dict[str, Any] = dict.fromkeys(COLUMNS)
     row |= {"model": model.name, "size_mb": size_of(ref) / 1e6, "load_s": time.perf_counter() - start}
     row |= speed(model)
@@ -89,7 +89,7 @@ def measure(ref: str, test_file: str | None, texts: int, suite: int) -> dict[str
         scores = averages(score_pairs((p, i.reference) for p, i in zip(said, items, strict=True)))
         row |= {"n_texts": len(items), "bleu-4": scores["bleu-4"], "rouge-l": scores["rouge-l"]}
     if suite:
-        persona = Persona()  # type: ignore[call-arg]
+        persona = Persona()
         whole = load_suite("persona", persona)
         some = type(whole)(whole.name, whole.digest, whole.rows[:: max(1, len(whole.rows) // suite)])
         replies = _ask(model, [messages_from_json(r["messages"]) for r in some.rows], 64)
@@ -106,14 +106,14 @@ def speed(model: Any) -> dict[str, float]:
     talk = [Message("user", _CLIENT)]
     while len(model.template.encode_prompt(talk, model.tokenizer)) < HISTORY_TOKENS:
         talk += [Message("assistant", _COUNSELLOR), Message("user", _CLIENT)]
-    one = Sampling(max_new_tokens=1)  # type: ignore[call-arg]
+    one = Sampling(max_new_tokens=1)
     cold = complete(model, talk, one)
     again = [*talk, Message("assistant", _COUNSELLOR), Message("user", "嗯，大概一个月了。")]
     complete(model, [*again[:-1], Message("user", "好。")], one)  # the reply before is in the cache, as in a talk
     warm = complete(model, again, one)
     tokens, seconds, seed = 0, 0.0, 0
     while tokens < SPEED_TOKENS and seed < 32:
-        long = Sampling(max_new_tokens=SPEED_TOKENS, temperature=1.0, seed=seed)  # type: ignore[call-arg]
+        long = Sampling(max_new_tokens=SPEED_TOKENS, temperature=1.0, seed=seed)
         reply = complete(model, talk[:1], long)
         tokens += max(0, reply.tokens - 1)
         seconds += reply.total_s - reply.first_token_s
@@ -137,7 +137,7 @@ def size_of(ref: str) -> int:
 
 
 def _ask(model: ChatModel, talks: Sequence[Sequence[Message]], tokens: int) -> list[str]:
-    sampling = Sampling(max_new_tokens=tokens)  # type: ignore[call-arg]
+    sampling = Sampling(max_new_tokens=tokens)
     with ThreadPoolExecutor(4) as pool:
         return list(pool.map(lambda t: complete(model, t, sampling).text, talks))
 

@@ -44,7 +44,7 @@ def load_suite(name: str, persona: Persona | None = None) -> Suite:
             where=str(path),
             hint="restore it, or commit the new digest and measure again",
         )
-    who = persona or Persona()  # type: ignore[call-arg]
+    who = persona or Persona()
     return Suite(name, digest, tuple(_fill(row, who) for _, row in read_jsonl(path)))
 
 

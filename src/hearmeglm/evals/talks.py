@@ -66,7 +66,7 @@ def _player(client: str) -> Any:
     from ..chat.open import open_model
 
     model = open_model(client)
-    sampling = Sampling(temperature=0.7, top_p=0.9, max_new_tokens=80)  # type: ignore[call-arg]
+    sampling = Sampling(temperature=0.7, top_p=0.9, max_new_tokens=80)
 
     def play(row: dict[str, Any], talk: Sequence[Message], turn: int) -> str:
         if turn == 0:

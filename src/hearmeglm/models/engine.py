@@ -104,7 +104,7 @@ def _fits_loss(inner: Any) -> str | None:
     head: Any = inner.get_output_embeddings()
     if head is None or type(head) is not torch.nn.Linear:
         return f"the output layer is {type(head).__name__}, not a plain Linear"
-    if head.bias is not None:
+    if getattr(head, "bias", None) is not None:  # torch types it as always there
         return "the output layer has a bias"
     return None
 

@@ -9,16 +9,20 @@ from __future__ import annotations
 import ctypes
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-import gguf
 import numpy as np
 from numpy.typing import NDArray
+
+import gguf
 
 from ..errors import ModelError
 from .merge import Array
 
-Kind = gguf.GGMLQuantizationType
+if TYPE_CHECKING:
+    Kind: TypeAlias = Any  # gguf brings no types
+else:
+    Kind = gguf.GGMLQuantizationType
 
 
 @dataclass(frozen=True, slots=True)

@@ -168,7 +168,7 @@ def load_model(
         raise ModelError(f"expected a causal language model, found {_first_line(err)}", where=str(path)) from None
     if adapter is not None:
         model = _with_adapter(model, Path(adapter), merge)
-    return model.to(device).eval()  # type: ignore[no-any-return]
+    return model.to(device).eval()
 
 
 def _with_adapter(model: Any, adapter: Path, merge: bool) -> Any:

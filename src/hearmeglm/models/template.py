@@ -146,7 +146,7 @@ class Template(BaseModel):
         return ids
 
     def _turns(self, messages: Sequence[Message]) -> list[tuple[str, str]]:
-        clean = [(m.role, m.content.strip() if self.strip else m.content) for m in messages]
+        clean: list[tuple[str, str]] = [(m.role, m.content.strip() if self.strip else m.content) for m in messages]
         if self.system is not None:
             return list(clean)
         waiting, out = "", []

@@ -83,7 +83,7 @@ class Serving:
     notices: bool = True
     origins: tuple[str, ...] = ()
     hosts: tuple[str, ...] = ()
-    defaults: Sampling = field(default_factory=lambda: Sampling(temperature=0.7, top_p=0.9))  # type: ignore[call-arg]
+    defaults: Sampling = field(default_factory=lambda: Sampling(temperature=0.7, top_p=0.9))
 
 
 def build_app(serving: Serving) -> ASGIApp:

@@ -152,7 +152,7 @@ class BatchedModel(TransformersModel):
 
     def _choose(self, jobs: list[_Job], logits: torch.Tensor) -> list[int]:
         tokens = [0] * len(jobs)
-        plain = Sampling()  # type: ignore[call-arg]
+        plain = Sampling()
         greedy = [i for i, j in enumerate(jobs) if j.generator is None and j.sampling.repetition_penalty == 1]
         if greedy:
             rows = logits if len(greedy) == len(jobs) else logits[greedy]
