@@ -105,7 +105,7 @@ def test_a_broken_data_set_is_a_readable_error(browser, studio, tiny_recipe, pic
     if not any(studio.runs.glob("*/recipe.yaml")):
         walk.create(tiny_recipe)
     walk.page.get_by_role("button", name=walk.w("data.add")).first.click()
-    walk.page.get_by_label(walk.w("data.path"), exact=True).locator("visible=true").first.fill(str(broken))
+    walk.page.get_by_label(walk.w("data.path")).locator("visible=true").first.fill(str(broken))
     walk.press("data.check")
     walk.say("error.DataError").wait_for()
     shown = walk.page.locator(".hm-note.bad").locator("visible=true").first.inner_text()
@@ -119,7 +119,7 @@ def test_a_killed_server_finds_its_training_again(browser, studio, tiny_recipe, 
     walk = _walk(browser, studio, "en", pictures)
     walk.open(studio.url)
     walk.create(tiny_recipe)
-    name = walk.page.get_by_label(walk.w("run.label"), exact=True).input_value()
+    name = walk.page.get_by_label(walk.w("run.label")).first.input_value()
     run = studio.runs / name
     walk.press("data.prepare")
     walk.steps_done(1)
