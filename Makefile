@@ -5,12 +5,13 @@ BIN := $(VENV)/bin
 EXTRAS := starter,llamacpp,serve,studio,preference,qlora,dev
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check docs constraints clean
+.PHONY: help setup demo test e2e check docs constraints clean
 
 help:
 	@echo "make setup   a virtual environment in .venv with everything pinned in constraints.txt"
 	@echo "make demo    an untuned small model becomes Jerry, with numbers before and after (about 10 minutes)"
 	@echo "make test    run the tests"
+	@echo "make e2e     drive the studio in Chromium the whole way, in both languages"
 	@echo "make check   ruff, mypy, floors, docs fresh"
 
 setup: $(VENV)/.ready
@@ -28,6 +29,9 @@ demo: setup
 
 test: setup
 	@$(BIN)/python -m pytest
+
+e2e: setup
+	@HEARME_E2E=full $(BIN)/python -m pytest tests/e2e
 
 check: setup
 	$(BIN)/ruff check .
