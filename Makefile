@@ -28,7 +28,7 @@ demo: setup
 	@$(BIN)/hearme run demo
 
 test: setup
-	@$(BIN)/python -m pytest
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 e2e: setup
 	@HEARME_E2E=full $(BIN)/python -m pytest tests/e2e
