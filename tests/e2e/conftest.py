@@ -34,6 +34,14 @@ FULL = os.environ.get("HEARME_E2E") == "full"
 PATIENCE_S = 900 if FULL else 120
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The drives take minutes and are not yet stable enough to hold up every change: `make e2e` asks for them."""
+    if not os.environ.get("HEARME_E2E"):
+        for item in items:
+            if item.path.is_relative_to(Path(__file__).parent):
+                item.add_marker(pytest.mark.skip(reason="the studio drives are asked for by `make e2e`"))
+
+
 @pytest.fixture(scope="session")
 def browser():
     playwright = pytest.importorskip(

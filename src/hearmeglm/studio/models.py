@@ -79,15 +79,17 @@ class Stream:
         from queue import Empty
 
         try:
-            item = self._queue.get(timeout=timeout_s)
-            while item is not _END:
-                self.text += item.text
-                self.tokens += item.tokens
-                self.finish_reason = item.finish_reason or self.finish_reason
-                item = self._queue.get_nowait()
+            items = [self._queue.get(timeout=timeout_s)]
         except Empty:
             return True
-        return False
+        # Only what is there now: a model faster than its reader would keep us here for ever.
+        items += [self._queue.get_nowait() for _ in range(self._queue.qsize())]
+        ended = items[-1] is _END
+        chunks = items[:-1] if ended else items
+        self.text += "".join(c.text for c in chunks)
+        self.tokens += sum(c.tokens for c in chunks)
+        self.finish_reason = next((c.finish_reason for c in reversed(chunks) if c.finish_reason), self.finish_reason)
+        return not ended
 
     def stop(self) -> None:
         """End the reply after the token at work."""
