@@ -29,10 +29,10 @@ CONFIG = {
 
 def write_random(out: Path, tokenizer_model: Path) -> None:
     """A Q4_0 file with ChatGLM3-6B's sizes and vocabulary; blocks are drawn, not quantised, so it takes a minute."""
+    import gguf
     import numpy as np
     from transformers import AutoTokenizer
 
-    import gguf
     from hearmeglm.models.chatglm3 import expected_shapes
     from hearmeglm.models.chatglm3_tokenizer import build_tokenizer
     from hearmeglm.models.gguf_arch import add_numbers, find_arch

@@ -6,10 +6,10 @@ import json
 from pathlib import Path
 from typing import Any
 
+import gguf
 import numpy as np
 import pytest
 
-import gguf
 from hearmeglm.errors import ModelError
 from hearmeglm.models.chatglm3 import convert_chatglm3
 from hearmeglm.models.gguf_arch import find_arch, rope_factors

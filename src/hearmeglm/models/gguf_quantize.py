@@ -11,10 +11,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+import gguf
 import numpy as np
 from numpy.typing import NDArray
-
-import gguf
 
 from ..errors import ModelError
 from .merge import Array

@@ -1,6 +1,6 @@
 """Gemma 3 270M through llama.cpp against plain transformers: tokens a second, and the first token after a 300-token history.
 
-    python benchmarks/gguf.py [MODEL] [--quant q8_0 --quant q4_0] [--rounds 3]
+    python benchmarks/decode.py [MODEL] [--quant q8_0 --quant q4_0] [--rounds 3]
 
 Goals: decoding at least 3 times transformers on 2 cores; first token under 0.4 s with a warm cache. The forms are measured in turn, round
 after round, and the best of each is compared, since a busy machine only ever makes a number worse.
