@@ -55,6 +55,41 @@ def test_greedy_replies_equal_plain_generation(model, prompts, rows, penalty):
     assert all(0 < g.first_token_s <= g.total_s for g in got)
 
 
+@pytest.fixture(scope="module")
+def half(tmp_path_factory):
+    from hearmeglm.models.load import load_model
+
+    return load_model(str(make_base(tmp_path_factory.mktemp("half"), layers=4)), dtype="bf16", device="cpu")
+
+
+def padded_batches(model, prompts, size, most, stops):
+    """Replies of transformers on left-padded batches in data order, each until its longest ends."""
+    replies = []
+    for batch in (prompts[i : i + size] for i in range(0, len(prompts), size)):
+        width = max(map(len, batch))
+        with torch.inference_mode():
+            out = model.generate(
+                torch.tensor([[0] * (width - len(p)) + p for p in batch]),
+                attention_mask=torch.tensor([[0] * (width - len(p)) + [1] * len(p) for p in batch]),
+                max_new_tokens=most,
+                do_sample=False,
+                eos_token_id=stops,
+                pad_token_id=0,
+            )[:, width:].tolist()
+        replies += [row[: next((i for i, t in enumerate(row) if t in stops), len(row))] for row in out]
+    return replies
+
+
+@pytest.mark.parametrize("rows", [2, 5, 64])
+def test_padded_replies_equal_those_of_padded_batches_bit_for_bit(half, prompts, rows):
+    many = [p for shift in range(6) for p in (prompts[shift:] + prompts[:shift])]
+    stops = [1, *range(100, 116)]
+    want = padded_batches(half, many, 4, 40, stops)
+    got = generate(half, many, Sampling(max_new_tokens=40), stop_ids=stops, rows=rows, padded=4)
+    assert [g.ids for g in got] == want
+    assert len({len(w) for w in want}) > 3
+
+
 def test_sampled_replies_depend_on_their_seed_and_not_on_the_batch(model, prompts):
     sampling = Sampling(temperature=1.0, top_p=0.9, top_k=50, max_new_tokens=12, seed=3)
     seeds = list(range(len(prompts)))

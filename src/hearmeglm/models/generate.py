@@ -25,6 +25,7 @@ import torch
 from ..errors import ModelError
 from ..recipe import Sampling
 from .packed_linear import packed_linears
+from .padded_slots import PaddedSlots
 from .sampling import choose
 from .slots import Slots, use_slots
 
@@ -68,6 +69,7 @@ def generate(
     *,
     stop_ids: Iterable[int],
     rows: int = 64,
+    padded: int = 0,
     seeds: Sequence[int] | None = None,
     ended: Callable[[list[int]], bool] | None = None,
     on_reply: Callable[[int, Generated], None] | None = None,
@@ -80,6 +82,8 @@ def generate(
         sampling: greedy if `temperature` is 0; `stop` is not read here (see `ended`).
         stop_ids: ids that end a reply.
         rows: most replies decoded together.
+        padded: if not 0, greedy replies equal bit for bit those that `generate` of transformers gives on left-padded batches of
+            this many prompts in the given order (see `padded_slots`); costs prefix sharing and some attention.
         seeds: one per prompt, added to `sampling.seed`; by default the prompt's place in the list.
         ended: called with a reply's ids after each token; True ends it (stop texts).
         on_reply: called with place and reply as soon as a reply is complete, in no particular order.
@@ -96,8 +100,13 @@ def generate(
     done: list[Generated | None] = [None] * len(prompts)
     stops = frozenset(stop_ids)
     device = model.device
-    waiting = families(prompts, rows)
-    slots = Slots(min(rows, len(prompts)), max(map(len, prompts)) + sampling.max_new_tokens)
+    slots: Slots | PaddedSlots
+    if padded:
+        waiting, widths = _batches(prompts, padded)
+        slots = PaddedSlots(min(rows, len(prompts)), sampling.max_new_tokens, widths)
+    else:
+        waiting = families(prompts, rows)
+        slots = Slots(min(rows, len(prompts)), max(map(len, prompts)) + sampling.max_new_tokens)
     active: list[_Row] = []
 
     def generator(index: int) -> torch.Generator | None:
@@ -155,9 +164,9 @@ def generate(
             out = model(input_ids=ids, position_ids=position, use_cache=False, slots=slots)
             over = advance(active, pick(out.logits[:, -1], active))
             for i in reversed([i for i, end in enumerate(over) if end]):
-                slots.leave(i)
-                active[i] = active[-1]
-                active.pop()
+                other = slots.leave(i)
+                active[i] = active[other]
+                del active[other]
     return [r for r in done if r is not None]
 
 
@@ -176,6 +185,14 @@ def families(prompts: Sequence[Sequence[int]], most: int) -> list[list[int]]:
         else:
             groups.append([i])
     return sorted(groups, key=lambda g: -len(prompts[g[0]]))
+
+
+def _batches(prompts: Sequence[Sequence[int]], size: int) -> tuple[list[list[int]], list[int]]:
+    """Each prompt by itself, batches of `size` in data order kept together, widest batch first; and the width of its batch."""
+    batches = [range(i, min(i + size, len(prompts))) for i in range(0, len(prompts), size)]
+    width = {b.start: max(len(prompts[i]) for i in b) for b in batches}
+    batches.sort(key=lambda b: -width[b.start])
+    return [[i] for b in batches for i in b], [width[b.start] for b in batches for _ in b]
 
 
 def _take(waiting: list[list[int]], free: int, prompts: Sequence[Sequence[int]]) -> list[list[int]]:
@@ -210,7 +227,7 @@ def _ends(batch: list[list[int]], prompts: Sequence[Sequence[int]]) -> list[int]
     return [start + len(prompts[i]) - 1 for start, i in zip(_starts(batch, prompts), members, strict=True)]
 
 
-def prefill(model: Any, slots: Slots, heads: list[list[int]], ends: list[int]) -> torch.Tensor:
+def prefill(model: Any, slots: Slots | PaddedSlots, heads: list[list[int]], ends: list[int]) -> torch.Tensor:
     """Run prompts end to end in one packed pass, ready for `slots.admit`; logits (len(ends), V) at positions `ends`."""
     slots.prefill([len(h) for h in heads])
     device = model.device

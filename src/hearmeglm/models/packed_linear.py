@@ -28,7 +28,8 @@ def packed_linears(model: nn.Module, rows: int) -> Iterator[None]:
     """
     layers: list[Any] = [m for m in model.modules() if type(m) is nn.Linear and m.weight.dtype == torch.bfloat16]
     size = sum(m.weight.numel() * 2 for m in layers)
-    usable = bool(layers) and layers[0].weight.device.type == "cpu" and size <= LIMIT_BYTES
+    tuning = any(hasattr(m, "lora_A") for m in model.modules())  # its adapters call the weights, not the layers
+    usable = bool(layers) and not tuning and layers[0].weight.device.type == "cpu" and size <= LIMIT_BYTES
     if not usable or not torch.ops.mkldnn._is_mkldnn_bf16_supported():
         yield
         return

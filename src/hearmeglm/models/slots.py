@@ -58,8 +58,8 @@ class Slots:
                 held[row, :, :length] = new[:, start : start + length]
         self.lengths.append(length)
 
-    def leave(self, row: int) -> None:
-        """Free `row`: the last active row takes its place."""
+    def leave(self, row: int) -> int:
+        """Free `row`; returns the row that takes its place (the last one), after which that one is gone."""
         last = len(self.lengths) - 1
         if row != last:
             n = self.lengths[last]
@@ -67,6 +67,7 @@ class Slots:
                 held[row, :, :n] = held[last, :, :n]
             self.lengths[row] = n
         self.lengths.pop()
+        return last
 
     def decode(self, device: Any) -> Tensor:
         """The next forward pass holds one new token a row; returns their positions, (active, 1)."""
