@@ -12,11 +12,12 @@ from safetensors.torch import load_file
 
 from hearmeglm.errors import DataError, RecipeError, RunError, TrainingDiverged
 from hearmeglm.files import read_jsonl, write_jsonl
+from hearmeglm.models.reference import resolve, weights_dir
 from hearmeglm.recipe import Recipe
 from hearmeglm.run import RunDir
 from hearmeglm.train.curves import smooth
 from hearmeglm.train.mix import read_split
-from hearmeglm.train.stage import train_stage, weights_dir
+from hearmeglm.train.stage import train_stage
 from hearmeglm.train.trainer import Schedule, diverged
 
 from .tiny import dialogues, make_base, make_run
@@ -28,7 +29,7 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def adapter(recipe: Recipe, run: RunDir, stage: str = "stage1") -> dict[str, torch.Tensor]:
-    return load_file(next(weights_dir(recipe, run, stage).glob("*.safetensors")))
+    return load_file(next(weights_dir(recipe, run.step(stage).path).glob("*.safetensors")))
 
 
 def test_two_stages_end_to_end(base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -202,11 +203,10 @@ def test_the_saved_weights_are_the_trained_ones(base: Path, tmp_path: Path, meth
 
     recipe, run = make_run(tmp_path / "run", base, lora={"method": method}, epochs=4)
     result = train_stage(recipe, run, "stage1").summary
-    where = weights_dir(recipe, run, "stage1")
-    model = (
-        load_model(str(where), dtype="fp32") if method == "full" else load_model(str(base), adapter=where, dtype="fp32")
-    )
-    tokenizer = load_tokenizer(str(base))
+    ref = resolve(f"{run.path}:stage1")
+    assert (ref.adapter is None) == (method == "full")
+    model = load_model(ref.source, adapter=ref.adapter, dtype="fp32")
+    tokenizer = load_tokenizer(ref.source)
     template = find_template("auto", tokenizer)
     rows = [template.encode(d.messages, tokenizer) for d in read_split(run.data.path / "valid.jsonl")["persona"]]
     with torch.no_grad():

@@ -121,7 +121,7 @@ def subjects(where: str, models: Sequence[str] | None = None) -> Iterator[Loaded
     recipe = Recipe(name="ask", base=ref.source, template=ref.template, trust_remote_code=ref.trust_remote_code)
     tokenizer = load_tokenizer(ref.source, trust_remote_code=ref.trust_remote_code)
     model = load_model(ref.source, adapter=ref.adapter, trust_remote_code=ref.trust_remote_code)
-    c = Contestant(ref.name, ref.adapter, False, sha256_json([ref.source, str(ref.adapter)]))
+    c = Contestant(ref.name, ref.source, ref.adapter, False, sha256_json([ref.source, str(ref.adapter)]))
     yield LoadedModel(ref.name, model, tokenizer, find_template(ref.template, tokenizer), c, recipe)
 
 
@@ -135,10 +135,10 @@ def _of_run(run: RunDir, models: Sequence[str] | None) -> Iterator[LoadedModel]:
     model: Any = None
     loaded_for: object = ()
     for c in contestants(recipe, run):
-        if model is None or loaded_for != c.adapter:
+        if model is None or loaded_for != (c.base, c.adapter):
             model = None  # free the old weights first
-            model = load_model(recipe.base, adapter=c.adapter, trust_remote_code=recipe.trust_remote_code)
-            loaded_for = c.adapter
+            model = load_model(c.base, adapter=c.adapter, trust_remote_code=recipe.trust_remote_code)
+            loaded_for = (c.base, c.adapter)
         template = c.template(recipe, tokenizer)
         yield LoadedModel(c.name, model, tokenizer, template, c, recipe, run.evals.path / "answers")
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..files import sha256_file, sha256_json
-from ..models.reference import stage_adapter
+from ..models.reference import stage_weights
 from ..models.template import Template, find_template, load_template
 from ..recipe import Persona, Recipe
 from ..run import RunDir
@@ -24,12 +24,14 @@ class Contestant:
 
     Attributes:
         name: `base`, `base-prompted` or a stage's name.
-        adapter: PEFT adapter directory, None for the base.
+        base: directory or hub id of the model that is loaded.
+        adapter: PEFT adapter directory; None for the base and for fully tuned models.
         prompted: True for the base with persona and transcript in its prompt.
         digest: of everything besides prompt and sampling that decides its replies.
     """
 
     name: str
+    base: str
     adapter: Path | None
     prompted: bool
     digest: str
@@ -61,10 +63,10 @@ def contestants(recipe: Recipe, run: RunDir) -> list[Contestant]:
     out = []
     for name in recipe.evaluation.models:
         tuned = name not in (BASE, PROMPTED)
-        adapter = stage_adapter(run, name) if tuned else None
-        weights = _digest(adapter) if adapter else ""
+        base, adapter = stage_weights(run, name) if tuned else (recipe.base, None)
+        weights = _digest(adapter or Path(base)) if tuned else ""
         digest = sha256_json([recipe.base, recipe.template, recipe.trust_remote_code, weights])
-        out.append(Contestant(name, adapter, name == PROMPTED, digest))
+        out.append(Contestant(name, base, adapter, name == PROMPTED, digest))
     return out
 
 

@@ -104,11 +104,11 @@ def _answers(
                 replies, runtime = answer_remotely(open_model(via[c.name]), c, items, recipe, file, step)
                 yield c, replies, [], runtime
                 continue
-            if loaded is None or loaded_for != c.adapter:
+            if loaded is None or loaded_for != (c.base, c.adapter):
                 loaded = None  # free the old weights first
                 tokenizer = tokenizer or load_tokenizer(recipe.base, trust_remote_code=recipe.trust_remote_code)
-                loaded = load_model(recipe.base, adapter=c.adapter, trust_remote_code=recipe.trust_remote_code)
-                loaded_for = c.adapter
+                loaded = load_model(c.base, adapter=c.adapter, trust_remote_code=recipe.trust_remote_code)
+                loaded_for = (c.base, c.adapter)
             template = c.template(recipe, tokenizer)
             replies, runtime = answer_locally(loaded, tokenizer, template, c, items, recipe, file, step)
         with progress(f"{c.name}: held-out loss", len(items)) as step:

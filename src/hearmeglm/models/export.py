@@ -34,9 +34,16 @@ class Exported:
 
 def default_out(ref: ModelRef, fmt: str) -> Path:
     """RUN/export/<stage>-<format> for a stage of a run, else export/<name>-<format> in the working directory."""
-    if ref.adapter is not None and (run := ref.adapter.parent.parent / "recipe.yaml").is_file():
-        return run.parent / "export" / f"{ref.adapter.parent.name}-{fmt}"
+    stage = _stage(ref)
+    if stage is not None:
+        return stage.parent / "export" / f"{stage.name}-{fmt}"
     return Path("export") / f"{file_name(ref)}-{fmt}"
+
+
+def _stage(ref: ModelRef) -> Path | None:
+    """The folder of the stage of a run that `ref` means, if it means one."""
+    folder = (ref.adapter or Path(ref.source)).parent
+    return folder if (folder.parent / "recipe.yaml").is_file() else None
 
 
 def file_name(ref: ModelRef) -> str:
@@ -172,7 +179,7 @@ def _licence(folder: Path) -> str:
 def card(ref: ModelRef, folder: Path, template: Template, what: str, table: str) -> str:
     """The model card (README.md), in Chinese and English."""
     licence = _licence(folder) or "见基座模型的许可证 / see the base model's licence"
-    stage = ref.adapter.parent.name if ref.adapter else "—"
+    stage = found.name if (found := _stage(ref)) else "—"
     return f"""---
 language: [zh, en]
 pipeline_tag: text-generation

@@ -19,6 +19,8 @@ from .load import STARTER, check_hub_id
 
 SHIPPED = Path(__file__).parent / "shipped"
 """Adapters that come with the package, one folder each, with the recipe that made them."""
+ADAPTER, MODEL = "adapter", "model"
+"""Folder of a stage's weights: a PEFT adapter, or the whole model after full tuning."""
 RUNS = Path("runs")
 """Where `hearme run` puts runs unless told otherwise, relative to the working directory."""
 
@@ -78,12 +80,21 @@ def resolve(ref: str | None) -> ModelRef:
     return ModelRef("hf", path.name, ref)
 
 
-def stage_adapter(run: RunDir, stage: str) -> Path:
-    """The adapter folder of a finished stage; raises RunError if it is not finished."""
-    step = run.step(stage)
-    if step.manifest() is None:
+def weights_dir(recipe: Recipe, folder: Path) -> Path:
+    """Where a stage leaves its weights in its folder: an adapter, or a whole model after full tuning."""
+    return folder / (MODEL if recipe.lora.method == "full" else ADAPTER)
+
+
+def stage_weights(run: RunDir, stage: str) -> tuple[str, Path | None]:
+    """What a finished stage loads: the base and its adapter, or the fully tuned model and none.
+
+    Raises:
+        RunError: the stage is not finished.
+    """
+    if run.step(stage).manifest() is None:
         raise RunError(f"stage {stage!r} is not trained yet", where=str(run.path), hint=f"hearme train {run.path}")
-    return step.path / "adapter"
+    folder = weights_dir(run.recipe, run.step(stage).path)
+    return (str(folder), None) if folder.name == MODEL else (run.recipe.base, folder)
 
 
 def _run(run: RunDir, stage: str | None) -> ModelRef:
@@ -98,8 +109,8 @@ def _run(run: RunDir, stage: str | None) -> ModelRef:
         return ModelRef("hf", f"{name}:base", recipe.base, None, recipe.template, recipe.trust_remote_code)
     if stage not in recipe.stages:
         raise RunError(f"expected one of base, {', '.join(recipe.stages)}, found {stage!r}", where=str(run.path))
-    adapter = stage_adapter(run, stage)
-    return ModelRef("hf", f"{name}:{stage}", recipe.base, adapter, recipe.template, recipe.trust_remote_code)
+    source, adapter = stage_weights(run, stage)
+    return ModelRef("hf", f"{name}:{stage}", source, adapter, recipe.template, recipe.trust_remote_code)
 
 
 def _adapter(path: Path, name: str) -> ModelRef:

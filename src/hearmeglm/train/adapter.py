@@ -6,12 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ModelError, RecipeError
-from ..models.load import load_model
+from ..models.load import load_model, load_tokenizer
 from ..recipe import Lora, Recipe, Stage
-
-ADAPTER = "adapter"
-MODEL = "model"
-"""Folder of a fully tuned model, beside which there is no adapter."""
 
 
 def build_model(recipe: Recipe, stage: Stage, start: Path | None, device: str) -> Any:
@@ -138,6 +134,7 @@ def save_weights(model: Any, folder: Path, recipe: Recipe) -> None:
 
     if recipe.lora.method == "full":
         _copy_as(model, torch.bfloat16).save_pretrained(folder)
+        load_tokenizer(recipe.base, trust_remote_code=recipe.trust_remote_code).save_pretrained(folder)
         return
     if recipe.lora.method == "pissa" and (initial := folder.parent / "pissa_initial").is_dir():
         model.save_pretrained(folder, path_initial_model_for_weight_conversion=str(initial))

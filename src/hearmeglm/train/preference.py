@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import DataError, ModelError
 from ..files import read_jsonl, write_json, write_jsonl
+from ..models.reference import weights_dir
 from ..models.template import Template
 from ..recipe import Recipe
 from ..types import Message, messages_from_json
-from .adapter import ADAPTER, MODEL, build_model, describe, save_weights
+from .adapter import build_model, describe, save_weights
 from .arguments import training_arguments
 
 if TYPE_CHECKING:
@@ -110,7 +111,7 @@ def train_preferences(
     if trainer.is_world_process_zero():
         if "ref" in getattr(model, "peft_config", {}):
             model.delete_adapter("ref")
-        save_weights(model, folder / (MODEL if recipe.lora.method == "full" else ADAPTER), recipe)
+        save_weights(model, weights_dir(recipe, folder), recipe)
         write_json(folder / "result.json", result)
         write_jsonl(folder / "metrics.jsonl", trainer.state.log_history)
         draw_loss(log, folder / "loss.png", f"{recipe.name}: {stage} (DPO)")

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import RunError
 from ..files import sha256_file, write_json, write_jsonl
+from ..models.reference import weights_dir
 from ..recipe import Recipe, Stage
 from ..run import Result, RunDir, Step
 from . import checkpoints
-from .adapter import ADAPTER, MODEL, build_model, describe, load_weights, save_weights
+from .adapter import build_model, describe, load_weights, save_weights
 from .arguments import make_optimizer, make_schedule, quiet_libraries, training_arguments
 from .memory import wants_checkpointing, widest
 from .mix import Mix, build_mix
@@ -60,11 +61,6 @@ def previous_stage(recipe: Recipe, stage: str) -> str | None:
     return names[place - 1] if place else None
 
 
-def weights_dir(recipe: Recipe, run: RunDir, stage: str) -> Path:
-    """Where a stage leaves its weights: an adapter, or a whole model after full tuning."""
-    return run.path / stage / (MODEL if recipe.lora.method == "full" else ADAPTER)
-
-
 def _start(recipe: Recipe, run: RunDir, stage: str) -> Path | None:
     before = previous_stage(recipe, stage)
     if before is None:
@@ -75,7 +71,7 @@ def _start(recipe: Recipe, run: RunDir, stage: str) -> Path | None:
             where=str(run.step(before).path),
             hint=f"hearme train {run.path} --stage {before}",
         )
-    return weights_dir(recipe, run, before)
+    return weights_dir(recipe, run.step(before).path)
 
 
 def _inputs(recipe: Recipe, run: RunDir, stage: str, start: Path | None) -> dict[str, str]:
@@ -162,8 +158,8 @@ class _Job:
             barrier()  # the next stage starts when this one's manifest is written
             return Result(self.stage, summary)
         files = [
-            f"{weights_dir(self.recipe, self.run, self.stage).name}/{p.name}"
-            for p in sorted(weights_dir(self.recipe, self.run, self.stage).iterdir())
+            f"{weights_dir(self.recipe, self.step.path).name}/{p.name}"
+            for p in sorted(weights_dir(self.recipe, self.step.path).iterdir())
             if p.is_file()
         ]
         files += ["metrics.jsonl", "result.json", "loss.png"]
@@ -293,7 +289,7 @@ class _Job:
         }
         result["peak_memory_bytes"] = peak_memory(torch)
         if self.main:
-            save_weights(model, weights_dir(self.recipe, self.run, self.stage), self.recipe)
+            save_weights(model, weights_dir(self.recipe, self.step.path), self.recipe)
             write_json(self.step.path / "result.json", result)
             write_jsonl(self.step.path / "metrics.jsonl", log)
             draw_loss(log, self.step.path / "loss.png", f"{self.recipe.name}: {self.stage}")

@@ -1,0 +1,67 @@
+"""Put a run's tuned adapter into the package, if it beats the one that is there: python scripts/ship.py RUN [--name jerry-270m]
+
+Written to src/hearmeglm/models/shipped/NAME: the bfloat16 adapter, the model card, the recipe of the run (without this machine's
+paths) and `results.json`, the headline numbers. An adapter that is already there is replaced only by one with a lower held-out loss.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from hearmeglm.files import read_json, sha256_file, write_json, write_text
+from hearmeglm.models.reference import SHIPPED
+from hearmeglm.report.cards import HUB_BASE, model_card
+from hearmeglm.report.collect import collect
+from hearmeglm.run import RunDir
+
+LIMIT_BYTES = 32_000_000
+
+
+def portable(tree: dict[str, Any]) -> dict[str, Any]:
+    """The recipe with its data paths as a reader elsewhere would have them."""
+    for name, source in tree["data"]["sources"].items():
+        path = source.get("path")
+        if path:
+            source["path"] = f"data/{name}" if not Path(path).suffix else f"data/emollm/{Path(path).name}"
+    return tree
+
+
+def main() -> None:
+    """Copy, or say why not."""
+    args = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    args.add_argument("run", type=Path)
+    args.add_argument("--name", default="jerry-270m", help="the name that users will give")
+    opt = args.parse_args()
+    run = RunDir.open(opt.run)
+    stage = list(run.recipe.stages)[-1]
+    adapter, folder = run.step(stage).path / "adapter", SHIPPED / opt.name
+    summary = read_json(run.evals.path / "summary.json")["models"]
+    found = {"run": run.recipe.name, "stage": stage, "models": summary}
+    there = folder / "results.json"
+    if there.is_file():
+        before = read_json(there)["models"][read_json(there)["stage"]]["loss"]
+        if summary[stage]["loss"] >= before:
+            sys.exit(f"kept: held-out loss {before} there, {summary[stage]['loss']} here")
+    weights = adapter / "adapter_model.safetensors"
+    if weights.stat().st_size > LIMIT_BYTES:
+        sys.exit(f"expected at most {LIMIT_BYTES} bytes, found {weights.stat().st_size} -> lower lora.rank")
+    folder.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(weights, folder / weights.name)
+    config = read_json(adapter / "adapter_config.json")
+    config["base_model_name_or_path"] = HUB_BASE.get(run.recipe.base, run.recipe.base)
+    write_json(folder / "adapter_config.json", config)
+    write_json(there, {**found, "sha256": sha256_file(folder / weights.name)})
+    tree = portable(run.recipe.model_dump(mode="json"))
+    write_text(folder / "recipe.yaml", yaml.safe_dump(tree, allow_unicode=True, sort_keys=False))
+    write_text(folder / "README.md", model_card(collect(run)))
+    print(f"{folder}: {weights.stat().st_size / 1e6:.1f} MB, held-out loss {summary[stage]['loss']}")
+
+
+if __name__ == "__main__":
+    main()
