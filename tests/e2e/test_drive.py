@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
 import subprocess
-import time
 from pathlib import Path
 
 import pytest
+
+pytest.importorskip("playwright", reason="playwright is not installed (pip install playwright)")
+from playwright.sync_api import expect
 
 from hearmeglm.studio import jobs, words
 
@@ -21,7 +22,13 @@ SAY = {
     "zh": ("最近总是睡不好，心里空落落的。😢", "我不想活了"),
     "en": ("I can't sleep lately and feel empty. 😢", "I want to end my life"),
 }
+TABS = ("tab.data", "tab.train", "tab.evaluate", "tab.chat", "tab.export", "tab.runs")
 HAN = re.compile("[\u4e00-\u9fff]+")
+ENGLISH = re.compile(r"(?<![\w./-])[A-Za-z]{3,}(?: [A-Za-z]{2,}){2,}")
+"""Three English words in a row: a sentence, not a name such as CC-BY or q4_k_m."""
+OWN_WORDS = """() => [...document.querySelectorAll('label > span, [data-testid=block-info], button, h1, h2, th, dt, figcaption, .hm-lead, .hm-small, .hm-note, [role=tab], .hm-steps')]
+    .filter(n => n.checkVisibility() && !n.closest('iframe')).map(n => n.innerText).join('\\n')"""
+"""What the studio itself says on the page that is open, without what people and models have written."""
 SERIOUS = {"serious", "critical"}
 
 
@@ -29,7 +36,7 @@ def _walk(browser, studio, lang: str, pictures: Path) -> Walk:
     return Walk(browser.new_page(), words.load(lang), pictures, PATIENCE_S)
 
 
-@pytest.mark.parametrize("lang", ["zh", "en"] if FULL else ["zh"])
+@pytest.mark.parametrize("lang", words.LANGS)
 def test_the_whole_way(browser, studio, tiny_recipe, pictures, lang: str):
     walk = _walk(browser, studio, lang, pictures)
     walk.open(studio.url)
@@ -43,73 +50,50 @@ def test_the_whole_way(browser, studio, tiny_recipe, pictures, lang: str):
     walk.export("gguf" if FULL else "hf")  # llama.cpp knows no Gemma of two layers
     walk.report()
     walk.runs()
-    run = next(p for p in studio.runs.iterdir() if (p / "votes").is_dir())
-    votes = [json.loads(x) for x in (run / "votes" / "votes.jsonl").read_text(encoding="utf-8").splitlines()]
-    assert votes[-1]["blind"]
+    run = studio.runs / walk.page.get_by_label(walk.w("run.label")).first.input_value()
+    (vote,) = [json.loads(x) for x in (run / "votes" / "votes.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert vote["blind"]
     assert (run / "votes" / "pairs.jsonl").is_file()
     assert walk.outside == []
     assert walk.errors == []
     walk.page.close()
 
 
-def test_english_pages_hold_no_chinese_and_phones_do_not_scroll_sideways(browser, studio, tiny_recipe, pictures):
-    walk = _walk(browser, studio, "en", pictures)
+@pytest.mark.parametrize("lang", words.LANGS)
+def test_pages_speak_one_language_and_phones_do_not_scroll_sideways(browser, studio, tiny_recipe, pictures, lang):
+    walk = _walk(browser, studio, lang, pictures)
     walk.page.set_viewport_size({"width": 390, "height": 844})
-    walk.open(studio.url)
-    if not any(studio.runs.glob("*/recipe.yaml")):
-        walk.create(tiny_recipe)
-    for key in ("tab.data", "tab.train", "tab.evaluate", "tab.export", "tab.runs", "tab.chat"):
-        _open_tab(walk, key)
-        assert walk.page.evaluate("document.documentElement.scrollWidth <= window.innerWidth + 1"), key
+    walk.open(studio.url, _some_run(walk, studio, tiny_recipe))
+    for key in TABS:
+        walk.tab(key)
         walk.shot(f"phone-{key[4:]}")
-        text = walk.page.evaluate(
-            "[...document.querySelectorAll('label, button, h1, h2, .hm-lead, .hm-note.empty, [role=tab], .block-info, .hm-steps')].map(n => n.innerText).join('\\n')"
-        )
-        found = set(HAN.findall(text.replace("中文", "")))
-        assert not found, (key, found)
+        assert walk.page.evaluate("document.documentElement.scrollWidth <= window.innerWidth + 1"), key
+        text = walk.page.evaluate(OWN_WORDS)
+        wrong = HAN.findall(text.replace("中文", "")) if lang == "en" else ENGLISH.findall(text)
+        assert not wrong, (key, sorted(set(wrong)))
     walk.page.close()
 
 
-def _open_tab(walk: Walk, key: str) -> None:
-    tab = walk.page.get_by_role("tab", name=walk.w(key), exact=True)
-    if not tab.first.is_visible():  # on a phone some are behind the menu
-        walk.page.locator(".overflow-menu button").locator("visible=true").first.click()
-        walk.page.locator(".overflow-dropdown button", has_text=walk.w(key)).first.click()
-    else:
-        tab.first.click()
-    walk.page.wait_for_timeout(600)
-
-
-def test_first_page_within_two_seconds(browser, studio):
-    page = browser.new_page()
-    page.goto(f"{studio.url}/zh/")
-    page.get_by_role("tab").first.wait_for()  # the program's files are read from disk once
-    times = []
-    for _ in range(3):
-        start = time.perf_counter()
-        page.goto(f"{studio.url}/zh/")
-        page.get_by_role("tab").first.wait_for()
-        times.append(time.perf_counter() - start)
-    page.close()
-    load = os.getloadavg()[0] / (os.cpu_count() or 1)
-    if load > 1.2:
-        pytest.skip(f"the machine is busy (load {load:.1f} a core): {min(times):.2f} s")
-    assert min(times) <= 2.0
+def _some_run(walk: Walk, studio, recipe) -> str:
+    """The name of a run; made here where this test runs alone."""
+    if not any(studio.runs.glob("*/recipe.yaml")):
+        walk.open(studio.url)
+        walk.create(recipe)
+    return next(p.parent.name for p in sorted(studio.runs.glob("*/recipe.yaml")))
 
 
 def test_a_broken_data_set_is_a_readable_error(browser, studio, tiny_recipe, pictures, tmp_path):
     broken = tmp_path / "broken.json"
     broken.write_text('[{"messages": [{"role": "user", "content": "hi"', encoding="utf-8")
     walk = _walk(browser, studio, "zh", pictures)
-    walk.open(studio.url)
-    if not any(studio.runs.glob("*/recipe.yaml")):
-        walk.create(tiny_recipe)
-    walk.page.get_by_role("button", name=walk.w("data.add")).first.click()
+    walk.open(studio.url, _some_run(walk, studio, tiny_recipe))
+    walk.open_accordion("data.add")
     walk.page.get_by_label(walk.w("data.path")).locator("visible=true").first.fill(str(broken))
     walk.press("data.check")
-    walk.say("error.DataError").wait_for()
+    walk.see("error.DataError")
     shown = walk.page.locator(".hm-note.bad").locator("visible=true").first.inner_text()
     assert "broken.json" in shown
+    assert "怎么办" in shown
     assert "Traceback" not in shown
     walk.shot("broken-data")
     walk.page.close()
@@ -124,23 +108,25 @@ def test_a_killed_server_finds_its_training_again(browser, studio, tiny_recipe, 
     walk.press("data.prepare")
     walk.steps_done(1)
     recipe = (run / "recipe.yaml").read_text(encoding="utf-8")
-    (run / "recipe.yaml").write_text(recipe.replace("epochs: 2", "epochs: 60"), encoding="utf-8")
-    walk.tab("tab.train")
+    (run / "recipe.yaml").write_text(recipe.replace("epochs: 2", "epochs: 400"), encoding="utf-8")
+    walk.open(studio.url, name, "train")
     walk.press("train.start")
-    walk.page.locator("figure.hm-chart svg").locator("visible=true").first.wait_for(timeout=PATIENCE_S * 1000)
+    expect(walk.chart()).to_be_visible(timeout=PATIENCE_S * 1000)
     studio.kill()
     at_work = jobs.running(run)
     assert at_work is not None
     studio.start()
     other = _walk(browser, studio, "zh", pictures)  # a second person, the other language
-    other.open(studio.url, name)
-    walk.open(studio.url, name)
+    other.open(studio.url, name, "train")
+    walk.open(studio.url, name, "train")
     for person in (walk, other):
-        person.page.locator(".hm-steps li.work").wait_for()
-        person.press("job.stop")
-    jobs.wait(at_work, 60)
-    assert jobs.jobs(run)[0].state == "stopped"
-    other.page.locator(".hm-steps li.next").wait_for()
+        expect(person.page.locator(".hm-steps li.work")).to_be_visible()
+        expect(person.chart()).to_be_visible()
+    walk.shot("found-again")
+    other.press("job.stop")
+    for person in (walk, other):  # both see what one of them did
+        expect(person.page.locator(".hm-steps li.work")).to_have_count(0, timeout=PATIENCE_S * 1000)
+    assert jobs.wait(at_work, 60).state == "stopped"
     walk.page.close()
     other.page.close()
 
@@ -164,22 +150,22 @@ def axe(tmp_path_factory) -> str:
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
-def test_no_serious_accessibility_violation(browser, studio, pictures, axe, theme: str):
-    walk = _walk(browser, studio, "zh", pictures)
-    walk.page.emulate_media(color_scheme=theme)
-    walk.open(studio.url)
+def test_no_serious_accessibility_violation(browser, studio, tiny_recipe, pictures, axe, theme: str):
     report = {}
-    for key in ("tab.data", "tab.train", "tab.evaluate", "tab.chat", "tab.export", "tab.runs"):
-        _open_tab(walk, key)
-        walk.page.wait_for_timeout(400)
-        walk.page.evaluate(axe)
-        found = walk.page.evaluate("axe.run(document, {resultTypes: ['violations']})")
-        report[key] = [
-            (v["id"], v["impact"], [n["html"][:160] for n in v["nodes"][:4]], len(v["nodes"]))
-            for v in found["violations"]
-        ]
-        walk.shot(f"{theme}-{key[4:]}")
+    for lang in words.LANGS:
+        walk = _walk(browser, studio, lang, pictures)
+        walk.page.emulate_media(color_scheme=theme)
+        walk.open(studio.url, _some_run(walk, studio, tiny_recipe))
+        for key in TABS:
+            walk.tab(key)
+            walk.shot(f"{theme}-{key[4:]}")
+            walk.page.evaluate(axe)
+            found = walk.page.evaluate("axe.run(document, {resultTypes: ['violations']})")
+            report[f"{lang} {key}"] = [
+                (v["id"], v["impact"], [n["html"][:160] for n in v["nodes"][:4]], len(v["nodes"]))
+                for v in found["violations"]
+            ]
+        walk.page.close()
     (pictures / f"axe-{theme}.json").write_text(json.dumps(report, ensure_ascii=False, indent=1), encoding="utf-8")
     bad = {k: [v for v in vs if v[1] in SERIOUS] for k, vs in report.items()}
     assert not any(bad.values()), bad
-    walk.page.close()

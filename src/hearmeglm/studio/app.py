@@ -31,8 +31,10 @@ def page(desk: Desk) -> Any:
             with gr.Column(scale=3, min_width=300):
                 strip = gr.HTML(markup.empty(w, "run.none"))
                 with gr.Row():
-                    whole = gr.Button(w("run.all"), size="sm")
-                    cancel = gr.Button(w("job.stop"), size="sm", variant="stop", visible=False)
+                    whole = gr.Button(w("run.all"), size="sm", elem_classes=["hm-narrow"])
+                    cancel = gr.Button(
+                        w("job.stop"), size="sm", variant="stop", visible=False, elem_classes=["hm-narrow"]
+                    )
                 said = gr.HTML()
         with gr.Accordion(w("run.new"), open=not desk.store.names()) as making:
             with gr.Row():
@@ -103,7 +105,7 @@ def page(desk: Desk) -> Any:
         opened.__annotations__["request"] = (
             gr.Request
         )  # Gradio goes by the type, which has no name outside this function
-        blocks.load(opened, None, [run, tabs, making])
+        blocks.load(opened, None, [run, tabs, making], show_progress="hidden")
         gr.on(
             [timer.tick, run.change],
             desk.safe(tick),
@@ -146,7 +148,7 @@ def status(desk: Desk, name: str | None) -> tuple[str, str, bool]:
             f'<p class="hm-small" role="status"><i class="hm-pulse"></i>{escape(line)}{f" · {progress[0]}/{progress[1]}" if progress else ""}</p>'
         )
     elif job and job.state in ("failed", "lost"):
-        parts.append(markup.notice(w(f"job.{job.state}"), "bad", job.error(), w("job.failed.how")))
+        parts.append(markup.notice(w(f"job.{job.state}"), "bad", w.said(job.error()), w("job.failed.how")))
     mark = f"{name}|{done}|{job.folder.name if job else ''}|{job.state if job else ''}"
     return "".join(parts), mark, busy
 

@@ -60,7 +60,7 @@ def samples(desk: Desk, run: Any, pulse: Any) -> None:
             return markup.notice(w("data.notfound"), "empty"), 0
         at %= len(found)
         one = found[at]
-        meta = " · ".join([one.id, *(f"{k}: {v}" for k, v in one.meta.items() if k in ("lang", "kind", "topic"))])
+        meta = " · ".join([one.id, *(w.said(str(one.meta[k])) for k in ("kind", "topic", "lang") if k in one.meta)])
         head = f'<p class="hm-small">{w("data.nth", at=at + 1, all=len(found))} · {escape(meta)}</p>'
         return head + markup.talk(one.messages, w), at
 
@@ -99,7 +99,7 @@ def privacy(desk: Desk, run: Any, pulse: Any) -> None:
 
     w = desk.words
     gr.HTML(f'<p class="hm-small">{w("privacy.lead")}</p>')
-    text = gr.Textbox("", label=w("privacy.text"), value=w("privacy.example"), lines=3)
+    text = gr.Textbox(w("privacy.example"), label=w("privacy.text"), lines=3)
     look = gr.Button(w("privacy.do"))
     out = gr.HTML()
 

@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from html import escape
 
 WIDTH, HEIGHT = 640, 260
+HALF = 380
+"""Width of a chart that stands beside another."""
 LEFT, RIGHT, TOP, BOTTOM = 52, 12, 14, 34
 COLOURS = ("var(--hm-1)", "var(--hm-2)", "var(--hm-3)", "var(--hm-4)", "var(--hm-5)", "var(--hm-6)")
 Point = tuple[float, float]
@@ -19,6 +21,7 @@ def lines(
     *,
     faint: Sequence[str] = (),
     dots: Sequence[str] = (),
+    width: int = WIDTH,
 ) -> str:
     """Curves over a common axis, with a legend.
 
@@ -26,6 +29,7 @@ def lines(
         series: name -> points in order of x.
         faint: names drawn thin and pale (raw values below their smoothed curve).
         dots: names drawn with a mark at every point (few points).
+        width: in the units that letters are measured in, so that they are as large in a narrow chart as in a wide one.
     """
     shown = {n: [(x, y) for x, y in pts if math.isfinite(y)] for n, pts in series.items()}
     shown = {n: pts for n, pts in shown.items() if pts}
@@ -39,16 +43,16 @@ def lines(
     y_low, y_high = marks[0], marks[-1]
 
     def px(x: float) -> float:
-        return LEFT + (x - x_low) / (x_high - x_low) * (WIDTH - LEFT - RIGHT)
+        return LEFT + (x - x_low) / (x_high - x_low) * (width - LEFT - RIGHT)
 
     def py(y: float) -> float:
         return HEIGHT - BOTTOM - (y - y_low) / (y_high - y_low) * (HEIGHT - TOP - BOTTOM)
 
-    out = _axis_y(marks, py)
-    for x in ticks(x_low, x_high):
+    out = _axis_y(marks, py, width)
+    for x in ticks(x_low, x_high, 4 if width > HALF else 3):
         if x_low <= x <= x_high:
             out.append(f'<text x="{px(x):.1f}" y="{HEIGHT - BOTTOM + 16}" text-anchor="middle">{_short(x)}</text>')
-    out.append(f'<text x="{WIDTH - RIGHT}" y="{HEIGHT - 2}" text-anchor="end">{escape(x_label)}</text>')
+    out.append(f'<text x="{width - RIGHT}" y="{HEIGHT - 2}" text-anchor="end">{escape(x_label)}</text>')
     colours = _colours(shown, faint)
     for name, pts in shown.items():
         thin = name in faint
@@ -58,7 +62,8 @@ def lines(
         if name in dots or len(pts) == 1:
             out += [f'<circle cx="{px(x):.1f}" cy="{py(y):.1f}" r="3.2" fill="{colours[name]}"/>' for x, y in pts]
     said = "; ".join(f"{n}: {pts[0][1]:.4g} → {pts[-1][1]:.4g}" for n, pts in shown.items())
-    return _figure(out, title, said, {n: colours[n] for n in shown if n not in faint})
+    legend = {n: colours[n] for n in shown if n not in faint and n != title}
+    return _figure(out, title, said, legend, width)
 
 
 def bars(values: Mapping[str, float], title: str, *, form: str = "g") -> str:
@@ -125,11 +130,11 @@ def ticks(low: float, high: float, about: int = 4) -> list[float]:
     return [i * step for i in range(first, max(last, first + 1) + 1)]
 
 
-def _axis_y(marks: Sequence[float], py: object) -> list[str]:
+def _axis_y(marks: Sequence[float], py: object, width: int = WIDTH) -> list[str]:
     at = py if callable(py) else float
     out = []
     for y in marks:
-        out.append(f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{at(y):.1f}" y2="{at(y):.1f}"/>')
+        out.append(f'<line class="grid" x1="{LEFT}" x2="{width - RIGHT}" y1="{at(y):.1f}" y2="{at(y):.1f}"/>')
         out.append(f'<text x="{LEFT - 6}" y="{at(y) + 4:.1f}" text-anchor="end">{_short(y)}</text>')
     return out
 
@@ -149,10 +154,11 @@ def _thinned(points: Sequence[Point], most: int = 600) -> Sequence[Point]:
     return [*points[::every], points[-1]] if every > 1 else points
 
 
-def _figure(parts: Sequence[str], title: str, said: str, legend: Mapping[str, str]) -> str:
+def _figure(parts: Sequence[str], title: str, said: str, legend: Mapping[str, str], width: int = WIDTH) -> str:
     keys = "".join(f'<span><i style="background:{c}"></i>{escape(n)}</span>' for n, c in legend.items())
-    svg = f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(f"{title}. {said}")}">{"".join(parts)}</svg>'
-    return f'<figure class="hm-chart"><figcaption>{escape(title)}</figcaption>{svg}<div class="hm-legend">{keys}</div></figure>'
+    svg = f'<svg viewBox="0 0 {width} {HEIGHT}" role="img" aria-label="{escape(f"{title}. {said}")}">{"".join(parts)}</svg>'
+    below = f'<div class="hm-legend">{keys}</div>' if keys else ""
+    return f'<figure class="hm-chart"><figcaption>{escape(title)}</figcaption>{svg}{below}</figure>'
 
 
 def _short(value: float) -> str:

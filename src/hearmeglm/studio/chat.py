@@ -63,8 +63,8 @@ def build(desk: Desk, run: Any, pulse: Any) -> None:
         text = gr.Textbox("", label=w("chat.say"), placeholder=w("chat.placeholder"), lines=2, max_lines=6, scale=6)
         send = gr.Button(w("chat.send"), variant="primary", scale=1, min_width=90)
         halt = gr.Button(w("chat.stop"), scale=1, min_width=90)
-    with gr.Group(visible=False) as voting:
-        gr.HTML(f'<p class="hm-small" style="padding:8px 14px 0">{w("vote.lead")}</p>')
+    with gr.Column(visible=False, elem_classes=["hm-vote"]) as voting:
+        gr.HTML(f"<h2>{w('vote.lead')}</h2>")
         consent = gr.Checkbox(False, label=w("vote.consent"), info=w("vote.consent.info"))
         with gr.Row():
             buttons = {v: gr.Button(w(f"vote.{v}"), size="sm") for v in votes.CHOICES}
@@ -202,7 +202,7 @@ def _column(desk: Desk, side: str) -> Any:
     w = desk.words
     return gr.Chatbot(
         label=w(f"chat.column.{side}"), height=420, buttons=["copy"], placeholder=w("chat.empty"), feedback_options=None, min_width=280,
-        allow_file_downloads=False, render_markdown=False, group_consecutive_messages=False, layout="bubble",
+        allow_file_downloads=False, render_markdown=False, group_consecutive_messages=False, layout="bubble", elem_classes=["hm-talk"],
     )  # fmt: skip
 
 
@@ -237,7 +237,8 @@ def _label(ref: str) -> str:
 
 
 def _first_notice(desk: Desk, region: str) -> str:
-    return markup.notice(policy.notice("start", region, desk.words.lang), "info")  # type: ignore[arg-type]
+    text = policy.notice("start", region, desk.words.lang)  # type: ignore[arg-type]
+    return f'<div class="hm-note info" role="note">{escape(text)}</div>'
 
 
 def _lines(desk: Desk, region: str) -> str:

@@ -71,7 +71,7 @@ def build(desk: Desk, run: Any, pulse: Any) -> None:
         return [
             _sources(recipe, desk),
             gr.update(choices=names, value=None),
-            *sheet.show(recipe),
+            *sheet.show(folder),
             _stats(folder, desk),
             _ledger(folder, desk),
         ]
@@ -88,6 +88,7 @@ def build(desk: Desk, run: Any, pulse: Any) -> None:
     look.click(
         desk.safe(lambda name: desk.start(name, "audit", *browse.audit_command(desk.store.open(name)))), [run], [said]
     )
+    desk.fade(pulse, said)
     nothing = gr.State("")
     sheet.on_edit(run, nothing, lambda name: _sources(desk.store.open(name).recipe, desk), [sources])
 
@@ -152,7 +153,9 @@ def _wire_adding(desk: Desk, c: dict[str, Any], run: Any, outputs: list[Any], sh
             (w("dropped"), reading.dropped),
             (w("time"), markup.seconds(time.perf_counter() - began)),
         ]
-        warnings = markup.notice(w("data.warnings"), "warn", *reading.warnings[:12]) if reading.warnings else ""
+        warnings = (
+            markup.notice(w("data.warnings"), "warn", *map(w.said, reading.warnings[:12])) if reading.warnings else ""
+        )
         return markup.notice(w("data.readable"), "good") + markup.table([w("what"), w("value")], facts) + warnings
 
     def add(
@@ -238,7 +241,9 @@ def _stats(run: RunDir | None, desk: Desk) -> str:
         for reason_name, n in s["dropped"].items():
             why[reason_name] = why.get(reason_name, 0) + n
     if why:
-        parts.append(charts.bars({k: float(v) for k, v in sorted(why.items(), key=lambda i: -i[1])[:8]}, w("data.why")))
+        parts.append(
+            charts.bars({w.said(k): float(v) for k, v in sorted(why.items(), key=lambda i: -i[1])[:8]}, w("data.why"))
+        )
     dialogues = browse.dialogues(run)
     lengths = [sum(len(m.content) for m in d.messages) for d in dialogues]
     parts.append(charts.histogram([float(x) for x in lengths], w("data.lengths"), w("characters")))
@@ -258,8 +263,8 @@ def _ledger(run: RunDir | None, desk: Desk) -> str:
     shown = [
         (
             r.get("source"),
-            r.get("action"),
-            r.get("reason"),
+            w.said(r.get("action", "")),
+            w.said(r.get("reason", "")),
             f"{Path(r.get('file', '')).name} {r.get('place', '')}".strip(),
             str(r.get("detail", ""))[:90],
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from ..errors import HearmeError
@@ -80,6 +80,16 @@ class Desk:
         job = jobs.start(self.store.open(name).path, step, argv)
         return markup.notice(self.words("job.started"), "good", job.command)
 
+    def fade(self, pulse: Any, *notes: Any) -> None:
+        """Let the notes of what was started go when the job has ended."""
+        import gradio as gr
+
+        def ended(mark: str) -> Any:
+            left = gr.skip() if mark.endswith("|running") else ""
+            return [left] * len(notes) if len(notes) > 1 else left
+
+        pulse.change(ended, [pulse], list(notes), show_progress="hidden")
+
     def confirmed(self, key: str, inputs: int) -> str:
         """JavaScript that asks before a destructive step and passes the answer on as the first input."""
         import json
@@ -89,42 +99,55 @@ class Desk:
         return f"(ok{rest}) => [window.confirm({json.dumps(self.words(key))}){rest}]"
 
 
-@dataclass
 class Sheet:
-    """A form for some fields of the recipe, saved to the run's recipe file as soon as a control is left."""
+    """A form for some fields of the recipe, saved to the run's recipe file as soon as a control is left.
 
-    desk: Desk
-    fields: list[form.Field] = field(default_factory=list)
-    controls: list[Any] = field(default_factory=list)
+    Attributes:
+        fields: what it asks for.
+        controls: a control for each field, and a state with the run and stage that the controls show: when another run has been
+            chosen and its values are still on their way, nothing is saved.
+    """
+
+    def __init__(self, desk: Desk) -> None:
+        import gradio as gr
+
+        self.desk = desk
+        self.fields: list[form.Field] = []
+        self._of = gr.State("")
+        self._controls: list[Any] = []
+
+    @property
+    def controls(self) -> list[Any]:
+        """Inputs for `save`, outputs of `show`."""
+        return [*self._controls, self._of]
 
     def add(self, paths: Sequence[str], known: Mapping[str, form.Field] | None = None) -> None:
         """Place controls for these fields here."""
         table = known or form.by_path(Recipe)
         for path in paths:
             self.fields.append(table[path])
-            self.controls.append(table[path].control(self.desk.words))
+            self._controls.append(table[path].control(self.desk.words))
 
-    def show(self, recipe: Recipe | None, name: str = "") -> list[Any]:
-        """Values for the controls; empty ones without a recipe, or where the stage of that name is gone."""
-        out = []
+    def show(self, run: RunDir | None, stage: str = "") -> list[Any]:
+        """Values for the controls; empty ones without a run, or where the stage of that name is gone."""
+        recipe = run.recipe if run else None
+        out: list[Any] = []
         for one in self.fields:
             try:
-                out.append(one.shown(form.value_at(recipe, one.key(name))) if recipe else None)
+                out.append(one.shown(form.value_at(recipe, one.key(stage))) if recipe else None)
             except (KeyError, AttributeError):
                 out.append(None)
-        return out
+        return [*out, _mark(run.path.name, stage) if run else ""]
 
-    def read(self, raw: Sequence[Any], name: str = "") -> dict[str, Any]:
-        """What the controls say, by the recipe's keys."""
-        return {f.key(name): f.read(v) for f, v in zip(self.fields, raw, strict=True)}
-
-    def save(self, run: str | None, name: str, raw: Sequence[Any]) -> bool:
+    def save(self, run: str | None, stage: str, raw: Sequence[Any]) -> bool:
         """Write what differs into the run's recipe; returns whether anything did."""
-        if not run or (not name and any("*" in f.path for f in self.fields)):
+        *values, of = raw
+        if not run or of != _mark(run, stage):
             return False
-        return self.desk.store.edit(run, self.read(raw, name))
+        changes = {f.key(stage): f.read(v) for f, v in zip(self.fields, values, strict=True)}
+        return self.desk.store.edit(run, changes)
 
-    def on_edit(self, run: Any, name: Any, then: Any, outputs: Sequence[Any]) -> None:
+    def on_edit(self, run: Any, stage: Any, then: Any, outputs: Sequence[Any]) -> None:
         """Save when a control is left or chosen; `then(run)` fills `outputs` (say, the recipe's text)."""
         import gradio as gr
 
@@ -133,8 +156,12 @@ class Sheet:
                 return [gr.skip() for _ in outputs]
             return then(run_name)
 
-        triggers = [e for f, c in zip(self.fields, self.controls, strict=True) for e in _events(f, c)]
-        gr.on(triggers, self.desk.safe(edited), [run, name, *self.controls], list(outputs), show_progress="hidden")
+        triggers = [e for f, c in zip(self.fields, self._controls, strict=True) for e in _events(f, c)]
+        gr.on(triggers, self.desk.safe(edited), [run, stage, *self.controls], list(outputs), show_progress="hidden")
+
+
+def _mark(run: str, stage: str) -> str:
+    return f"{run}/{stage}"
 
 
 def _events(field: form.Field, control: Any) -> list[Any]:

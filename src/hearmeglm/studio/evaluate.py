@@ -57,9 +57,10 @@ def build(desk: Desk, run: Any, pulse: Any, timer: Any) -> None:
         recipe = folder.recipe if folder else None
         names = [BASE, PROMPTED, *recipe.stages] if recipe else []
         chosen = recipe.evaluation.models if recipe else []
-        return [gr.update(choices=names, value=chosen), *sheet.show(recipe)]
+        return [gr.update(choices=names, value=chosen), *sheet.show(folder)]
 
     gr.on([pulse.change], desk.safe(opened), [run], [models, *sheet.controls], show_progress="hidden")
+    desk.fade(pulse, said)
     nothing = gr.State("")
     sheet.on_edit(run, nothing, lambda name: "", [said])
 

@@ -63,7 +63,7 @@ def build(desk: Desk, run: Any, pulse: Any) -> None:
         listed, found = _exports(folder, desk)
         page, papers = _reports(folder, desk)
         return [
-            gr.update(choices=stages, value=stages[-1] if stages else None), *sheet.show(folder.recipe if folder else None),
+            gr.update(choices=stages, value=stages[-1] if stages else None), *sheet.show(folder),
             listed, gr.update(value=found, visible=bool(found)), page, gr.update(value=papers, visible=bool(papers)),
         ]  # fmt: skip
 
@@ -74,6 +74,7 @@ def build(desk: Desk, run: Any, pulse: Any) -> None:
         [stage, *sheet.controls, made, files, preview, reports],
         show_progress="hidden",
     )
+    desk.fade(pulse, said, told)
     nothing = gr.State("")
     sheet.on_edit(run, nothing, lambda name: "", [told])
     kind.input(lambda k: gr.update(visible=k == "gguf"), [kind], [quants], show_progress="hidden")

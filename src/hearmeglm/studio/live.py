@@ -43,7 +43,7 @@ def watch(run: RunDir | None, desk: Desk, weight: float) -> tuple[str, str, str]
     log = job.log() if job else ""
     parts = []
     if job and job.state in ("failed", "lost"):
-        parts.append(markup.notice(w(f"job.{job.state}"), "bad", job.error(), w("job.failed.how")))
+        parts.append(markup.notice(w(f"job.{job.state}"), "bad", w.said(job.error()), w("job.failed.how")))
     for stage in reversed(stages_with_curves(run)):
         rows = metrics(run, stage)
         if rows:
@@ -99,7 +99,7 @@ def plan(run: RunDir, desk: Desk) -> str:
         (s["stage"], s["examples"], s["tokens"], s["steps"], markup.seconds(s["seconds"]), markup.size(s["peak_bytes"]))
         for s in made["stages"]
     ]
-    notes = "".join(f'<p class="hm-small">{escape(n)}</p>' for n in made["notes"])
+    notes = "".join(f'<p class="hm-small">{escape(w.said(n))}</p>' for n in made["notes"])
     return f'{verdict}<dl class="hm-facts">{cards}</dl>{markup.table(head, rows)}{notes}'
 
 
@@ -126,8 +126,12 @@ def _stage(run: RunDir, stage: str, rows: Rows, desk: Desk, weight: float, job: 
     loss = charts.lines(
         series, f"{stage} · {w('train.loss')}", w("train.step"), faint=[names["raw"]], dots=[names["held"]]
     )
-    rate = charts.lines({w("train.rate"): curves(rows, "learning_rate")}, w("train.rate"), w("train.step"))
-    speed = charts.lines({w("train.speed"): curves(rows, "tokens_per_second")}, w("train.speed"), w("train.step"))
+    rate = charts.lines(
+        {w("train.rate"): curves(rows, "learning_rate")}, w("train.rate"), w("train.step"), width=charts.HALF
+    )
+    speed = charts.lines(
+        {w("train.speed"): curves(rows, "tokens_per_second")}, w("train.speed"), w("train.step"), width=charts.HALF
+    )
     last_step = int(rows[-1]["step"])
     spent = next((r["seconds"] for r in reversed(rows) if "seconds" in r), None)
     progress = job.progress() if job else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from typing import Any
@@ -10,6 +11,9 @@ from typing import Any
 from ..errors import HearmeError
 from ..types import Message
 from .words import Words
+
+_MEASURE = re.compile(r"[+−-]?\d[\d.,:]*(?:/\d+)*(?: ?(?:%|s|min|h|B|KB|MB|GB))?(?: \[[^\]]*\])?|–")
+"""A number with or without its unit or interval, as `size` and `seconds` write it, or the dash for one that is not known."""
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[Any]], caption: str = "") -> str:
@@ -133,4 +137,6 @@ def _numeric(value: Any) -> str:
 
 
 def _is_number(value: Any) -> bool:
+    if isinstance(value, str):
+        return bool(_MEASURE.fullmatch(value))
     return isinstance(value, int | float) and not isinstance(value, bool)

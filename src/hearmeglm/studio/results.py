@@ -63,7 +63,7 @@ def table(run: RunDir | None, desk: Desk) -> str:
                 speed.append((_label(label, w.lang), *("–" if v is None else format(v, form) for v in values)))
         parts.append(markup.table([w("eval.metric"), *names], speed, w("eval.speed")))
         facts = w("eval.facts", n=summary["prompts"], d=summary["dialogues"], seed=summary["seed"])
-        parts.append(f'<p class="hm-small">{escape(facts)}<br>{escape(_listed(summary["tokenisation"]))}</p>')
+        parts.append(f'<p class="hm-small">{escape(facts)}<br>{escape(_listed(summary["tokenisation"], desk))}</p>')
     return "".join(parts)
 
 
@@ -87,7 +87,7 @@ def browse(run: RunDir | None, desk: Desk, text: str, differences: bool, at: int
         said = a["prediction"]
         body = markup.marked(said, first) if differences and number else escape(said)
         points = " · ".join(
-            f"{m} {a['scores'][m]:.1f}" for m in ("bleu-4", "rouge-l") if a["scores"].get(m) is not None
+            f"{_metric(m, desk)} {a['scores'][m]:.1f}" for m in ("bleu-4", "rouge-l") if a["scores"].get(m) is not None
         )
         parts.append(
             f'<div class="hm-answer"><b>{escape(a["model"])}</b> <small>{escape(points)}</small><p>{body}</p></div>'
@@ -174,7 +174,8 @@ def _compared(path: Path, changed: int) -> dict[str, Any]:
 
 
 def _metric(name: str, desk: Desk) -> str:
-    return f"{name} ↓" if name in LOWER_IS_BETTER else name
+    label = desk.words.ui.get(f"metric.{name}", name)
+    return f"{label} ↓" if name in LOWER_IS_BETTER else label
 
 
 def _interval(cell: dict[str, Any], unscored: str) -> str:
@@ -191,9 +192,11 @@ def _label(label: str, lang: str) -> str:
     return (label[:start].strip() + label[rest:]).strip()
 
 
-def _listed(value: Any) -> str:
-    """A mapping as `name: text; name: text`."""
-    return "; ".join(f"{k}: {v}" for k, v in value.items()) if isinstance(value, dict) else str(value)
+def _listed(value: Any, desk: Desk) -> str:
+    """A mapping of metrics as `name: text; name: text`."""
+    if not isinstance(value, dict):
+        return desk.words.said(str(value))
+    return "; ".join(f"{_metric(k, desk)}: {desk.words.said(str(v))}" for k, v in value.items())
 
 
 def _points(cell: dict[str, Any]) -> str:

@@ -130,7 +130,7 @@ def _list(desk: Desk) -> str:
             f"{'●' if ok else '○'} {w(f'step.{s}') if s in ('data', 'evals') else s}" for s, ok in one.steps.items()
         )
         state = (
-            markup.Raw(markup.notice(one.problem, "bad"))
+            markup.Raw(markup.notice(w.said(one.problem), "bad"))
             if one.problem
             else (w("state.work") + f" ({busy.step})" if busy else done)
         )
@@ -161,7 +161,7 @@ def _history(run: RunDir | None, desk: Desk) -> str:
                 w(f"job.state.{j.state}"),
                 began,
                 took,
-                j.error()[:160] if j.state in ("failed", "lost") else "",
+                w.said(j.error())[:160] if j.state in ("failed", "lost") else "",
                 j.command,
             )
         )

@@ -15,6 +15,7 @@ from .front import LOCAL, Front
 PASSWORD = "HEARME_STUDIO_PASSWORD"
 SHORTEST = 10
 FONT = [
+    "HearMe Emoji",
     "system-ui",
     "-apple-system",
     "Segoe UI",
@@ -23,7 +24,6 @@ FONT = [
     "Noto Sans CJK SC",
     "Noto Sans SC",
     "sans-serif",
-    "Noto Color Emoji",
 ]
 MONO = ["ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "Noto Sans Mono CJK SC", "monospace"]
 

@@ -72,12 +72,12 @@ def build(desk: Desk, run: Any, pulse: Any, timer: Any) -> None:
         recipe = folder.recipe if folder else None
         names = list(recipe.stages) if recipe else []
         first = names[0] if names else None
-        return [gr.update(choices=names, value=first), *sheet.show(recipe, first or ""), _yaml(folder)]
+        return [gr.update(choices=names, value=first), *sheet.show(folder, first or ""), _yaml(folder)]
 
     outputs = [stage, *sheet.controls, text]
     gr.on([pulse.change], desk.safe(opened), [run], outputs, show_progress="hidden")
     stage.input(
-        desk.safe(lambda name, s: sheet.show(desk.store.open(name).recipe, s)),
+        desk.safe(lambda name, s: sheet.show(desk.run(name), s)),
         [run, stage],
         sheet.controls,
         show_progress="hidden",
@@ -110,6 +110,7 @@ def build(desk: Desk, run: Any, pulse: Any, timer: Any) -> None:
     plan.click(desk.safe(planning), inputs, [planned])
     start.click(desk.safe(begin), inputs, [said])
     one.click(desk.safe(begin_one), inputs, [said])
+    desk.fade(pulse, said)
 
     def watch(name: str | None, weight: float, before: str) -> Any:
         shown = live.watch(desk.run(name), desk, weight)
