@@ -16,7 +16,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 from PIL import Image
-from playwright.sync_api import sync_playwright
+from playwright.sync_api import expect, sync_playwright
 
 from e2e.conftest import CHROMIUM, FLAGS, Studio
 from e2e.walk import SETTLED, Walk
@@ -24,6 +24,8 @@ from hearmeglm.studio import words
 
 SIZE = {"width": 1400, "height": 1000}
 PATIENCE_S = 600.0
+LARGEST = 240_000
+"""Bytes of a picture in the repository."""
 SAY = "最近总是睡不好，心里空落落的。😢"
 
 
@@ -34,6 +36,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path(__file__).parents[1] / "assets", help="folder of the pictures")
     parser.add_argument("--only", nargs="*", choices=list(PICTURES), default=list(PICTURES), help="which ones")
     asked = parser.parse_args()
+    expect.set_options(timeout=PATIENCE_S * 1000)
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
         studio = Studio(Path(folder))
         shutil.copytree(asked.run, studio.runs / asked.run.name)
@@ -43,7 +46,7 @@ def main() -> None:
             for name in asked.only:
                 lang, take = PICTURES[name]
                 context = browser.new_context(viewport=SIZE)
-                context.set_default_timeout(60_000)
+                context.set_default_timeout(PATIENCE_S * 1000)
                 walk = Walk(context.new_page(), words.load(lang), Path(folder), PATIENCE_S)
                 take(walk, studio.url, asked.run.name)
                 path = asked.out / f"studio-{name}.png"
@@ -57,8 +60,7 @@ def main() -> None:
 def _train(walk: Walk, url: str, run: str) -> None:
     walk.open(url, run, "train")
     walk.chart().wait_for()
-    walk.chart().scroll_into_view_if_needed()
-    _top(walk, ".hm-bar-top")
+    _top(walk, "[role=tablist]")
 
 
 def _evaluate(walk: Walk, url: str, run: str) -> None:
@@ -97,12 +99,15 @@ def _top(walk: Walk, selector: str) -> None:
 
 
 def _save(walk: Walk, path: Path) -> None:
-    """A picture of what is in the window, in 256 colours."""
+    """A picture of what is in the window, in 256 colours where it would be large otherwise."""
     walk.page.evaluate(SETTLED)
     raw = walk.pictures / path.name
     walk.page.screenshot(path=raw)
     path.parent.mkdir(parents=True, exist_ok=True)
-    Image.open(raw).convert("RGB").quantize(256, dither=Image.Dither.NONE).save(path, optimize=True)
+    picture = Image.open(raw).convert("RGB")
+    picture.save(path, optimize=True)
+    if path.stat().st_size > LARGEST:
+        picture.quantize(256, Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE).save(path, optimize=True)
 
 
 if __name__ == "__main__":

@@ -53,7 +53,9 @@ def test_every_key_that_the_code_asks_for_exists_and_none_is_left_over():
     for start in beginnings:
         assert any(k.startswith(start) for k in table), start
     spare = {k for k in table if k not in whole and not any(k.startswith(b) for b in beginnings)}
-    assert not {k for k in spare if not k.startswith(("error.", "metric.", "saved", "unchanged", "train.memory", "train.peak"))}
+    assert not {
+        k for k in spare if not k.startswith(("error.", "metric.", "saved", "unchanged", "train.memory", "train.peak"))
+    }
 
 
 def test_what_the_code_fills_in_exists():
@@ -78,3 +80,27 @@ def test_english_is_english_and_chinese_is_chinese(key: str):
     assert not HAN.search(words.load("en").ui[key])
     text = words.load("zh").ui[key]
     assert HAN.search(text) or key in {"other"} or not re.search("[a-z]{3}", text), text
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        ("not chosen: data.limits.train of 64", "未抽中：训练上限 64"),
+        ("a.json: expected a file or folder, found nothing -> check the path", "a.json：没有这个文件或文件夹。怎么办：检查路径"),
+        ("stage1: 3 dialogues are longer than 256 tokens; their later turns are cut", "stage1：有 3 段对话超过 256 个词元，后面的轮次会被截去"),
+        ("expected a duck, found 'a goose'", "应是 a duck，现在是 'a goose'"),
+        ("nobody has written this", "nobody has written this"),
+    ],
+)  # fmt: skip
+def test_what_the_package_says_is_said_in_chinese(said, told):
+    assert words.load("zh").said(said) == told
+    assert words.load("en").said(said) == said
+
+
+def test_every_shipped_recipe_is_described_in_chinese():
+    from hearmeglm.studio.store import load_choice, recipe_choices
+
+    for name in recipe_choices():
+        recipe = load_choice(name)
+        assert HAN.search(words.load("zh").said(recipe.description)), name
+        assert HAN.search(words.load("zh").said(recipe.data.split.reason)), name

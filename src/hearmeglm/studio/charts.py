@@ -49,7 +49,7 @@ def lines(
         return HEIGHT - BOTTOM - (y - y_low) / (y_high - y_low) * (HEIGHT - TOP - BOTTOM)
 
     out = _axis_y(marks, py, width)
-    for x in ticks(x_low, x_high, 4 if width > HALF else 3):
+    for x in ticks(x_low, x_high):
         if x_low <= x <= x_high:
             out.append(f'<text x="{px(x):.1f}" y="{HEIGHT - BOTTOM + 16}" text-anchor="middle">{_short(x)}</text>')
     out.append(f'<text x="{width - RIGHT}" y="{HEIGHT - 2}" text-anchor="end">{escape(x_label)}</text>')

@@ -228,7 +228,7 @@ def _stats(run: RunDir | None, desk: Desk) -> str:
     reason = found.get("split", {}).get("reason", "")
     parts = [charts.bars({k: float(v) for k, v in splits.items()}, w("data.splits"))]
     if reason:
-        parts.append(f'<p class="hm-small">{w("data.reason")}{escape(reason)}</p>')
+        parts.append(f'<p class="hm-small">{w("data.reason")}{escape(w.said(reason))}</p>')
     head = [w("data.source"), w("read"), w("kept"), w("dropped"), w("changed"), w("turns")]
     rows = []
     for name, s in found["sources"].items():

@@ -129,7 +129,11 @@ def _cell(value: Any) -> str:
         return "✓" if value else "–"
     if isinstance(value, float):
         return f"{value:.4g}"
-    return escape(str(value))
+    text = escape(str(value))
+    head, bracket, interval = text.partition(
+        " ["
+    )  # an interval stands below its value, or four models need two screens
+    return f"{head}<small>[{interval}</small>" if bracket and _is_number(value) else text
 
 
 def _numeric(value: Any) -> str:

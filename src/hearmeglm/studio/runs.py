@@ -137,7 +137,7 @@ def _list(desk: Desk) -> str:
         rows.append(
             (
                 one.name,
-                one.description,
+                w.said(one.description),
                 state,
                 markup.size(one.bytes),
                 time.strftime("%Y-%m-%d %H:%M", time.localtime(one.modified)),
