@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -32,6 +33,9 @@ OWN_WORDS = """() => [...document.querySelectorAll('label > span, [data-testid=b
 SERIOUS = {"serious", "critical"}
 
 
+whole = pytest.mark.skipif(not os.environ.get("HEARME_E2E"), reason="a look at every page, asked for by `make e2e`")
+
+
 def _walk(browser, studio, lang: str, pictures: Path) -> Walk:
     return Walk(browser.new_page(), words.load(lang), pictures, PATIENCE_S)
 
@@ -59,6 +63,7 @@ def test_the_whole_way(browser, studio, tiny_recipe, pictures, lang: str):
     walk.page.close()
 
 
+@whole
 @pytest.mark.parametrize("lang", words.LANGS)
 def test_pages_speak_one_language_and_phones_do_not_scroll_sideways(browser, studio, tiny_recipe, pictures, lang):
     walk = _walk(browser, studio, lang, pictures)
@@ -149,6 +154,7 @@ def axe(tmp_path_factory) -> str:
     return source.read_text(encoding="utf-8")
 
 
+@whole
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_no_serious_accessibility_violation(browser, studio, tiny_recipe, pictures, axe, theme: str):
     report = {}

@@ -114,7 +114,7 @@ def privacy(desk: Desk, run: Any, pulse: Any) -> None:
             marked += escape(given[at : s.start]) + f"<mark>{escape(given[s.start : s.end])}</mark>"
             at = s.end
         marked += escape(given[at:])
-        rows = [(s.type, s.value) for s in spans]
+        rows = [(w.said(s.type), s.value) for s in spans]
         return (
             f'<div class="hm-say user"><b>{w("privacy.found")}</b><p>{marked}</p></div>'
             + markup.talk([Message("assistant", clean)], w).replace(
@@ -160,4 +160,7 @@ def audit(run: RunDir, desk: Desk) -> str:
         conclusion = report["length_conclusion"]
         parts.append(markup.table([w("what"), w("value")], rows))
         parts.append(f'<p class="hm-small">{escape(str(conclusion.get(w.lang, "")))}</p>')
-    return "".join(parts) + f'<p class="hm-small">{escape(w("audit.page", path=str(path.with_name("audit.html"))))}</p>'
+    return (
+        "".join(parts)
+        + f'<p class="hm-small">{escape(w("audit.page", path=str(path.with_name("audit.html")).removeprefix(f"{Path.cwd()}/")))}</p>'
+    )

@@ -19,7 +19,7 @@ def build(desk: Desk, run: Any, pulse: Any) -> None:
     gr.HTML(f'<p class="hm-lead">{w("runs.lead")}</p>')
     listing = gr.HTML(_list(desk))
     with gr.Row():
-        again = gr.Button(w("runs.refresh"), size="sm")
+        again = gr.Button(w("runs.refresh"), size="sm", elem_classes=["hm-narrow"])
     gr.HTML(f"<h2>{w('runs.compare')}</h2>")
     chosen = gr.Dropdown(desk.store.names(), multiselect=True, label=w("runs.which"), info=w("runs.which.info"))
     beside = gr.HTML(markup.empty(w, "runs.nothing"))
