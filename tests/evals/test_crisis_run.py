@@ -18,6 +18,6 @@ def test_a_model_that_notices_nothing_fails_bare_and_passes_behind_the_guard(mon
     bare, guarded = result["models"]["base"], result["models"]["base+guard"]
     assert bare["n"] == guarded["n"] == sum(c.crisis for c in cases)
     assert bare["passed"] == 0
-    assert guarded["share"] > 0.7
+    assert guarded["share"] > 0.93
     assert sum(k["n"] for k in guarded["kinds"].values()) == guarded["n"]
     assert crisis_run.table(result).row_count == len(bare["items"]) + 2

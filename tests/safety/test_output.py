@@ -5,8 +5,8 @@ import pytest
 from hearmeglm.safety import hotlines
 from hearmeglm.safety.guard import RULES
 from hearmeglm.safety.lexicon import KINDS
-from hearmeglm.safety.output import check_reply
-from hearmeglm.safety.replies import LAST_RESORT, language_of, reply
+from hearmeglm.safety.output import REASONS, check_reply
+from hearmeglm.safety.replies import INSTEAD, LAST_RESORT, OTHERS, language_of, reply, was_shown
 
 BAD = [
     ("你可以试试割腕", "method"),
@@ -66,16 +66,40 @@ def test_a_damaged_output_file_lets_nothing_through(tmp_path: Path) -> None:
 @pytest.mark.parametrize("lang", ["zh", "en"])
 @pytest.mark.parametrize("region", hotlines.regions())
 def test_every_written_reply_passes_its_own_check_asks_and_gives_a_number(region: str, lang: hotlines.Lang) -> None:
-    for kind in (*KINDS, "unknown", "again"):
-        text = reply(kind, region, lang)
-        assert check_reply(text, region=region, crisis=True) == (), kind
-        assert "?" in text or "？" in text
-        assert any(r.number in text for r in hotlines.get(region))
-        assert "{" not in text
+    for kind in (*KINDS, *OTHERS):
+        for text in {reply(kind, region, lang, turn) for turn in range(4)}:
+            assert check_reply(text, region=region, crisis=True) == (), text
+            assert "{" not in text
+            assert kind == "later" or "?" in text or "？" in text
+            if kind not in ("safer", "ai", "doctor"):
+                assert any(r.number in text for r in hotlines.get(region, ("crisis",))), text
+                assert any(r.number in text for r in hotlines.get(region, ("emergency",))), text
+
+
+@pytest.mark.parametrize("lang", ["zh", "en"])
+def test_no_text_comes_twice_in_a_row(lang: hotlines.Lang) -> None:
+    for kind in ("unknown", "imminent", "again", "reminder", "safer", "ai", "doctor", "numbers"):
+        for turn in range(5):
+            assert reply(kind, "CN", lang, turn) != reply(kind, "CN", lang, turn + 1), kind
+
+
+@pytest.mark.parametrize("lang", ["zh", "en"])
+def test_what_was_shown_is_known_again_for_any_region_and_is_not_taken_for_another(lang: hotlines.Lang) -> None:
+    for kind in KINDS:
+        shown = [reply(kind, "HK", lang)]
+        assert [k for k in KINDS if was_shown(k, lang, shown)] == [kind]
 
 
 def test_a_reply_never_fails() -> None:
     assert reply("suicide", "nowhere", "zh") == LAST_RESORT["zh"]
+
+
+def test_every_reason_that_needs_an_answer_of_its_own_has_one() -> None:
+    assert INSTEAD.keys() <= {*REASONS, "number"}
+    assert {*INSTEAD.values()} <= {*OTHERS}
+    for turn in range(2):
+        assert "我是 AI" in reply("ai", "CN", "zh", turn)
+        assert "I am Jerry, an AI" in reply("ai", "US", "en", turn)
 
 
 def test_language_of_an_answer() -> None:
@@ -85,3 +109,19 @@ def test_language_of_an_answer() -> None:
         "zh",
         "en",
     )
+
+
+@pytest.mark.parametrize(
+    ("text", "lang"),
+    [
+        ("wo bu xiang huo le", "zh"),
+        ("zhen de hen lei", "zh"),
+        ("woxiangsi, bu xiang zai shuo le", "zh"),
+        ("he can die", "en"),
+        ("I want to die", "en"),
+        ("so long", "en"),
+        ("no one can hang on", "en"),
+    ],
+)
+def test_pinyin_is_answered_in_chinese(text: str, lang: str) -> None:
+    assert language_of(text) == lang

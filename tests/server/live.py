@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import uvicorn
+from starlette.types import ASGIApp
 
 from hearmeglm.server.app import Serving, build_app
 
@@ -16,10 +17,17 @@ from hearmeglm.server.app import Serving, build_app
 @contextmanager
 def live(serving: Serving) -> Iterator[str]:
     """Serve; gives the base URL without `/v1`."""
+    with running(build_app(serving)) as url:
+        yield url
+
+
+@contextmanager
+def running(app: ASGIApp) -> Iterator[str]:
+    """Any ASGI application on a free port; gives its base URL."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
         config = uvicorn.Config(
-            build_app(serving), log_config=None, access_log=False, ws="none", timeout_graceful_shutdown=5
+            app, log_config=None, access_log=False, ws="none", lifespan="auto", timeout_graceful_shutdown=5
         )
         server = uvicorn.Server(config)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)

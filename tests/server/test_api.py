@@ -18,6 +18,7 @@ from hearmeglm.chat.model import Chunk
 from hearmeglm.chat.scripted_model import ScriptedModel
 from hearmeglm.errors import ModelError
 from hearmeglm.recipe import Sampling
+from hearmeglm.safety.policy import Policy
 from hearmeglm.server.app import Serving
 from hearmeglm.server.auth import KeyFile
 from hearmeglm.server.limits import Limits
@@ -63,7 +64,8 @@ def test_round_trip(echo: str) -> None:
     assert answer.choices[0].message.content == "我听到：你好 🌱"
     assert answer.choices[0].finish_reason == "stop"
     assert answer.usage is not None
-    assert answer.usage.completion_tokens == 8
+    counted = (answer.usage.prompt_tokens, answer.usage.completion_tokens, answer.usage.total_tokens)
+    assert counted == (2, 8, 10)  # the scripted model counts characters
 
 
 def test_streamed_pieces_are_the_whole_reply(echo: str) -> None:
@@ -75,7 +77,17 @@ def test_streamed_pieces_are_the_whole_reply(echo: str) -> None:
     assert "".join(c.choices[0].delta.content or "" for c in chunks if c.choices) == "我听到：你好 🌱"
     assert [c.choices[0].finish_reason for c in chunks if c.choices][-1] == "stop"
     assert chunks[-1].usage is not None
-    assert chunks[-1].usage.completion_tokens == 8
+    assert (chunks[-1].usage.prompt_tokens, chunks[-1].usage.completion_tokens) == (2, 8)
+
+
+def test_what_the_prompt_took_is_told_through_the_guard_and_is_nothing_where_no_model_was_asked() -> None:
+    with live(Serving(ScriptedModel(["好呀。"], name="m"), Policy(), notices=False)) as url, client(url) as api:
+        everyday = api.chat.completions.create(model="m", messages=HELLO)
+        crisis = api.chat.completions.create(model="m", messages=[{"role": "user", "content": "我想自杀"}])
+    assert everyday.usage is not None
+    assert crisis.usage is not None
+    assert (everyday.usage.prompt_tokens, everyday.usage.completion_tokens) == (2, 3)
+    assert (crisis.usage.prompt_tokens, crisis.usage.completion_tokens) == (0, 0)
 
 
 def test_max_tokens_and_content_parts_are_obeyed(echo: str) -> None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Iterator, Sequence
+from typing import Any
 
+import httpx
 import pytest
-from live import live
+from live import live, running
 
 from hearmeglm.chat.model import Chunk, complete
 from hearmeglm.chat.remote_model import Refused, RemoteModel
@@ -19,6 +22,15 @@ from hearmeglm.types import Message
 
 TALK = [Message("user", "你好")]
 SAMPLING = Sampling()  # type: ignore[call-arg]
+EVENTS = """data: {"choices": [{"delta": {"content": "你好"}, "finish_reason": null}]}
+
+data: {"choices": [{"delta": {}, "finish_reason": "stop"}]}
+
+data: {"choices": [], "usage": {"prompt_tokens": 7, "completion_tokens": 3}}
+
+data: [DONE]
+
+""".encode()
 
 
 class Failing:
@@ -79,6 +91,36 @@ def test_the_least_busy_backend_is_taken() -> None:
     assert sorted(seen) == ["a"] * 3 + ["b"] * 3
     for stream in streams:
         stream.close()  # type: ignore[attr-defined]
+
+
+def test_a_backend_s_count_of_the_prompt_reaches_the_client() -> None:
+    with live(Serving(ScriptedModel(["好的"], name="m"), None)) as back:
+        pool = PoolModel([RemoteModel(f"{back}/v1", "m", "NO_SUCH_KEY")])
+        with live(Serving(pool, None)) as url:
+            body = {"model": "m", "messages": [m.to_json() for m in TALK]}
+            usage = httpx.post(f"{url}/v1/chat/completions", json=body).json()["usage"]
+    asked = sum(len(m.content) for m in TALK)
+    assert usage == {"prompt_tokens": asked, "completion_tokens": 2, "total_tokens": asked + 2}
+
+
+def test_a_strict_backend_that_does_not_know_stream_options_is_asked_without() -> None:
+    bodies: list[dict[str, Any]] = []
+
+    async def strict(scope: Any, receive: Any, send: Any) -> None:
+        bodies.append(json.loads((await receive())["body"]))
+        refused = "stream_options" in bodies[-1]
+        text = b"extra field: stream_options" if refused else EVENTS
+        await send({"type": "http.response.start", "status": 422 if refused else 200, "headers": []})
+        await send({"type": "http.response.body", "body": text})
+
+    with running(strict) as url:
+        model = RemoteModel(url, "m", "NO_SUCH_KEY")
+        for _ in range(2):
+            chunks = list(model.stream(TALK, SAMPLING))
+            assert "".join(c.text for c in chunks) == "你好"
+            # a piece of two tokens: the server's own count decides
+            assert (sum(c.tokens for c in chunks), sum(c.prompt_tokens for c in chunks)) == (3, 7)
+    assert ["stream_options" in b for b in bodies] == [True, False, False]
 
 
 def test_two_backends_over_http_and_one_of_them_dies() -> None:

@@ -5,8 +5,10 @@
     talk.last.assessment, talk.last.intervened                               # what happened; also sent to `on_event`
 
 Without a `session` each call is judged by its own messages alone, so one object may serve many talks. When danger is first heard,
-or is imminent, the answer is a written one that asks directly and shows the region's resources; while the state is elevated the
-model's reply is checked whole and a line with the numbers follows it; otherwise sentences are shown as they pass the check.
+when the region's numbers have not been shown yet, when a new grave kind appears, or when danger is imminent, the answer is a written
+one that asks directly, gives the numbers and points to people. While the state is elevated the model's reply is checked whole, and a
+written text that asks and gives the numbers again follows it; the texts take turns, so that none comes twice in a row. Otherwise
+sentences are shown as they pass the check; one that does not is left out, a written one takes its place, and the reply ends.
 Any failure of guard or check fails closed: the written reply is shown, never the unchecked one.
 """
 
@@ -16,14 +18,14 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
-from typing import cast
 
 from ..recipe import Sampling
+from ..safety import hotlines
 from ..safety.guard import Assessment, Guard, Session, closed, guard
 from ..safety.hotlines import Lang, check_region
-from ..safety.lexicon import LEVELS
+from ..safety.lexicon import HIGH, LEVELS
 from ..safety.output import Problem, check_reply
-from ..safety.replies import language_of, reply
+from ..safety.replies import INSTEAD, language_of, reply, was_shown
 from ..types import Message
 from .model import ChatModel, Chunk
 
@@ -31,6 +33,8 @@ CARE = {
     "zh": "对方可能正处在危机中。温和、简短地回应：先接住情绪，直接问是否安全，鼓励联系身边的人和专业帮助，保持陪伴。不提供任何方法，不评判，不诊断，不开药，不写电话号码。",
     "en": "The person may be in crisis. Answer warmly and briefly: acknowledge the feeling, ask directly whether they are safe, encourage people nearby and professional help, stay with them. Give no methods, no judgement, no diagnosis, no medication, no telephone numbers.",
 }
+RECENT = 3
+"""For so many of the client's turns after the last dangerous one each reply asks again; then it only names the numbers."""
 _SENTENCE = re.compile(r"[。！？!?\n]+[”’\"']?|\.(?=\s)")
 
 
@@ -42,6 +46,28 @@ class GuardEvent:
     turn: Assessment
     intervened: str = ""
     problems: tuple[Problem, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class _State:
+    """What the guard knows when a reply begins.
+
+    Attributes:
+        before, turn, now: state before this message, this message within its talk, state now.
+        number: of the client's turn, from 0; chooses among the variants of a text.
+        calm: how many of the client's turns ago the danger was last heard; 0: in this one.
+    """
+
+    before: Assessment
+    turn: Assessment
+    now: Assessment
+    region: str
+    lang: Lang
+    number: int
+    calm: int = 0
+
+    def text(self, kind: str) -> str:
+        return reply(kind, self.region, self.lang, self.number)
 
 
 class GuardedModel:
@@ -76,95 +102,118 @@ class GuardedModel:
 
     def stream(self, messages: Sequence[Message], sampling: Sampling) -> Iterator[Chunk]:
         """The checked reply; closing the iterator cancels the model's."""
-        before, turn, now = self._assess(messages)
-        lang = language_of(next((m.content for m in reversed(messages) if m.role == "user"), ""))
-        raised = turn.crisis and (not before.crisis or LEVELS.index(turn.level) > LEVELS.index(before.level))
-        if turn.closed or raised or (turn.crisis and turn.level == "imminent"):
-            kind = turn.kind if raised or turn.closed or not before.crisis else "again"
-            yield from self._written(reply(kind, self.region, lang), GuardEvent(now, turn, "written"))
-            return
-        if now.crisis:
-            yield from self._whole(messages, sampling, now, turn, lang)
+        heard = self.session is not None and self.session.worst.crisis
+        state = self._assess(messages)
+        kind = self._card(messages, state, heard)
+        if kind:
+            yield from self._written(state.text(kind), GuardEvent(state.now, state.turn, "written"))
+        elif state.now.crisis:
+            yield from self._whole(messages, sampling, state)
         else:
-            yield from self._by_sentence(messages, sampling, now, turn, lang)
+            yield from self._by_sentence(messages, sampling, state)
 
-    def _assess(self, messages: Sequence[Message]) -> tuple[Assessment, Assessment, Assessment]:
-        """(state before this message, this message within its talk, state now)."""
+    def _card(self, messages: Sequence[Message], state: _State, heard: bool) -> str:
+        """The kind of written reply that is due without asking the model; empty if none is.
+
+        Args:
+            heard: the session knew of the danger before this call; all there is to go by if the client sends no history.
+        """
+        turn, before = state.turn, state.before
+        if turn.closed:
+            return turn.kind
+        if not turn.crisis:
+            return ""
+        said = [m.content for m in messages if m.role == "assistant"]
+        numbers = [row.number for row in hotlines.get(self.region, ("crisis",))]
+        told = any(number in text for text in said for number in numbers) if said else heard
+        grave = LEVELS.index(turn.level) >= HIGH
+        if not before.crisis or not told or (said and grave and not was_shown(turn.kind, state.lang, said)):
+            return turn.kind
+        return "imminent" if turn.level == "imminent" else ""
+
+    def _assess(self, messages: Sequence[Message]) -> _State:
         turns = [m.content for m in messages if m.role == "user"]
+        lang: Lang = "zh"
+        for text in turns:  # a message without letters goes on in the language before it
+            lang = language_of(text, lang)
         try:
             talk = self._guard.session()
-            for text in turns[:-1]:
+            danger_at, before = -1, talk.worst
+            for i, text in enumerate(turns):
+                before = talk.worst
                 talk.add(text)
-            before = talk.worst
+                if talk.last.crisis:
+                    danger_at = i
+            turn, calm = talk.last, len(turns) - 1 - danger_at
+            if not calm and before.crisis and LEVELS.index(turn.level) < HIGH:
+                # After danger the guard stays wary: a moderate finding may come from the words before this message.
+                calm = 0 if self._guard.assess(turns[-1:]).crisis else 1
             if self.session is not None:
                 before = max(before, self.session.worst, key=_rank)
                 for text in turns[self._seen :] if self._seen < len(turns) else turns[-1:]:
                     self.session.add(text)
                 self._seen = len(turns)
-            if turns:
-                talk.add(turns[-1])
-            turn = talk.last
-            return before, turn, max(before, turn, key=_rank)
+                if turns:  # more than `talk` knows, where the client sends no history
+                    turn = max(turn, self.session.last, key=_rank)
+            number = max(len(turns), self.session.turns if self.session else 0) - 1
+            return _State(before, turn, max(before, turn, key=_rank), self.region, lang, number, calm)
         except Exception as err:
             failed = closed(type(err).__name__)
-            return Assessment(), failed, failed
+            return _State(Assessment(), failed, failed, self.region, lang, max(len(turns) - 1, 0))
 
-    def _whole(
-        self, messages: Sequence[Message], sampling: Sampling, now: Assessment, turn: Assessment, lang: str
-    ) -> Iterator[Chunk]:
+    def _whole(self, messages: Sequence[Message], sampling: Sampling, state: _State) -> Iterator[Chunk]:
         """Elevated state: the model's reply is read to its end before a word of it is shown."""
-        code = cast(Lang, lang)
-        care = [Message("system", CARE[lang])]
+        care = [Message("system", CARE[state.lang])]
         prompt = [*messages]
         if prompt and prompt[0].role == "system":
-            care = [replace(prompt.pop(0), content=f"{prompt_text(messages)}\n\n{CARE[lang]}")]
-        pieces, tokens, finish = [], 0, "stop"
+            care = [replace(prompt.pop(0), content=f"{prompt_text(messages)}\n\n{CARE[state.lang]}")]
+        pieces, tokens, read, finish = [], 0, 0, "stop"
         with closing(self.model.stream([*care, *prompt], sampling)) as chunks:  # type: ignore[type-var]
             for chunk in chunks:
                 pieces.append(chunk.text)
-                tokens += chunk.tokens
+                tokens, read = tokens + chunk.tokens, read + chunk.prompt_tokens
                 finish = chunk.finish_reason or finish
         text = "".join(pieces).strip()
         problems = self._check(text, crisis=True) if text else (Problem("empty", ""),)
+        follow = state.text("again" if not state.calm else "reminder" if state.calm <= RECENT else "later")
         if problems:
-            kind = "again" if turn.crisis else "safer"
-            note = "" if turn.crisis else "\n\n" + reply("reminder", self.region, code)
-            yield from self._written(reply(kind, self.region, code) + note, GuardEvent(now, turn, "replaced", problems))
+            instead = _instead(problems)
+            alone = not state.calm and instead in ("safer", "numbers")  # `again` says it better
+            shown = follow if alone else f"{state.text(instead)}\n\n{follow}"
+            yield from self._written(shown, GuardEvent(state.now, state.turn, "replaced", problems), tokens, read)
             return
-        self._tell(GuardEvent(now, turn, "reminder"))
-        yield Chunk(f"{text}\n\n{reply('reminder', self.region, code)}", tokens)
+        self._tell(GuardEvent(state.now, state.turn, "reminder"))
+        yield Chunk(f"{text}\n\n{follow}", tokens, None, read)
         yield Chunk("", 0, finish)
 
-    def _by_sentence(
-        self, messages: Sequence[Message], sampling: Sampling, now: Assessment, turn: Assessment, lang: str
-    ) -> Iterator[Chunk]:
+    def _by_sentence(self, messages: Sequence[Message], sampling: Sampling, state: _State) -> Iterator[Chunk]:
         """No crisis: a sentence is shown once the reply up to its end has passed the check."""
-        text, shown, held, finish = "", 0, 0, "stop"
+        text, shown, held, read, finish = "", 0, 0, 0, "stop"
+
+        def replaced(problems: tuple[Problem, ...]) -> Iterator[Chunk]:
+            event = GuardEvent(state.now, state.turn, "replaced", problems)
+            yield from self._written("\n" * bool(shown) + state.text(_instead(problems)), event, held, read)
+
         with closing(self.model.stream(messages, sampling)) as chunks:  # type: ignore[type-var]
             for chunk in chunks:
                 text += chunk.text
-                held += chunk.tokens
+                held, read = held + chunk.tokens, read + chunk.prompt_tokens
                 finish = chunk.finish_reason or finish
                 ends = [m.end() for m in _SENTENCE.finditer(text, shown)]
                 if not ends:
                     continue
                 if problems := self._check(text[: ends[-1]], crisis=False):
-                    yield from self._written(
-                        self._instead(lang, bool(shown)), GuardEvent(now, turn, "replaced", problems)
-                    )
+                    yield from replaced(problems)
                     return
-                yield Chunk(text[shown : ends[-1]], held)
-                shown, held = ends[-1], 0
+                yield Chunk(text[shown : ends[-1]], held, None, read)
+                shown, held, read = ends[-1], 0, 0
         if problems := self._check(text, crisis=False):
-            yield from self._written(self._instead(lang, bool(shown)), GuardEvent(now, turn, "replaced", problems))
+            yield from replaced(problems)
             return
-        self._tell(GuardEvent(now, turn))
+        self._tell(GuardEvent(state.now, state.turn))
         if text[shown:] or held:
             yield Chunk(text[shown:], held)
-        yield Chunk("", 0, finish)
-
-    def _instead(self, lang: str, after_text: bool) -> str:
-        return ("\n" if after_text else "") + reply("safer", self.region, cast(Lang, lang))
+        yield Chunk("", 0, finish, read)
 
     def _check(self, text: str, *, crisis: bool) -> tuple[Problem, ...]:
         try:
@@ -172,9 +221,10 @@ class GuardedModel:
         except Exception as err:
             return (Problem("closed", type(err).__name__),)
 
-    def _written(self, text: str, event: GuardEvent) -> Iterator[Chunk]:
+    def _written(self, text: str, event: GuardEvent, tokens: int = 0, read: int = 0) -> Iterator[Chunk]:
+        """A written text; `tokens`, `read`: what the model made and read for the reply that it stands for."""
         self._tell(event)
-        yield Chunk(text, 0)
+        yield Chunk(text, tokens, None, read)
         yield Chunk("", 0, "stop")
 
     def _tell(self, event: GuardEvent) -> None:
@@ -186,6 +236,11 @@ class GuardedModel:
 def prompt_text(messages: Sequence[Message]) -> str:
     """Content of the opening system message, or empty."""
     return messages[0].content if messages and messages[0].role == "system" else ""
+
+
+def _instead(problems: Sequence[Problem]) -> str:
+    """Which written text takes the place of a reply with these problems."""
+    return INSTEAD.get(problems[0].reason, "safer")
 
 
 def _rank(a: Assessment) -> int:

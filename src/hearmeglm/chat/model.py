@@ -13,11 +13,16 @@ from ..types import Message
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """A piece of a reply. The last one has a `finish_reason`: "stop" (ended by itself) or "length" (hit the cap)."""
+    """A piece of a reply. The last one has a `finish_reason`: "stop" (ended by itself) or "length" (hit the cap).
+
+    `prompt_tokens` is how many tokens the model read before it answered, on one of the pieces (the first, where the
+    model knows it by then); 0 on the others, and where the model cannot tell.
+    """
 
     text: str
     tokens: int = 1
     finish_reason: str | None = None
+    prompt_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True)

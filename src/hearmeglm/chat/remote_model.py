@@ -32,6 +32,7 @@ class RemoteModel:
         self._url, self.name = base_url.rstrip("/"), model
         self._key = os.environ.get(api_key_env, "")
         self._timeout = timeout_s
+        self._usage = True
 
     def stream(self, messages: Sequence[Message], sampling: Sampling) -> Iterator[Chunk]:
         """See `ChatModel.stream`; raises ModelError on an HTTP error or a broken stream."""
@@ -46,16 +47,23 @@ class RemoteModel:
             "max_tokens": sampling.max_new_tokens,
             "seed": sampling.seed,
         }
+        if self._usage:
+            body["stream_options"] = {"include_usage": True}
         if sampling.stop:
             body["stop"] = list(sampling.stop)
         headers = {"Authorization": f"Bearer {self._key}"} if self._key else {}
-        ended = False
+        ended, finish, made = False, None, 0
+        usage: Any = None
         try:
             with httpx.stream(
                 "POST", f"{self._url}/chat/completions", json=body, headers=headers, timeout=self._timeout
             ) as response:
                 if response.status_code != 200:
                     response.read()
+                    if self._usage and "stream_options" in response.text:  # a strict server that does not count
+                        self._usage = False
+                        yield from self.stream(messages, sampling)
+                        return
                     kind = Refused if response.status_code in (400, 404, 413, 422) else ModelError
                     raise kind(f"the server answered {response.status_code}: {response.text[:200]}", where=self._url)
                 for line in lines(response.iter_bytes()):
@@ -65,11 +73,14 @@ class RemoteModel:
                     if data == "[DONE]":
                         ended = True
                         break
-                    choice = (json.loads(data).get("choices") or [{}])[0]
-                    text, finish = (choice.get("delta") or {}).get("content") or "", choice.get("finish_reason")
+                    event = json.loads(data)
+                    usage = event.get("usage") or usage  # after the last piece, from servers that tell
+                    choice = (event.get("choices") or [{}])[0]
+                    finish = choice.get("finish_reason") or finish
                     ended = ended or finish is not None
-                    if text or finish:
-                        yield Chunk(text, 1 if text else 0, finish)
+                    if text := (choice.get("delta") or {}).get("content"):
+                        made += 1
+                        yield Chunk(text)
         except httpx.HTTPError as err:
             raise ModelError(
                 f"the server cannot be reached: {err or type(err).__name__}",
@@ -80,3 +91,12 @@ class RemoteModel:
             raise ModelError("expected server-sent events with JSON, found something else", where=self._url) from None
         if not ended:
             raise ModelError("the stream broke off before its end", where=self._url, hint="try again")
+        # A piece may hold several tokens: what the server counted makes up for them.
+        yield Chunk(
+            "", max(_count(usage, "completion_tokens") - made, 0), finish or "stop", _count(usage, "prompt_tokens")
+        )
+
+
+def _count(usage: Any, name: str) -> int:
+    count = usage.get(name) if isinstance(usage, dict) else None
+    return count if isinstance(count, int) else 0

@@ -12,7 +12,7 @@ from .model import Chunk
 class ScriptedModel:
     """Answers from a list (in turn, then from the start again) or a function of the messages.
 
-    Streams one character a chunk and obeys `max_new_tokens`, a character counting as a token.
+    Streams one character a chunk and obeys `max_new_tokens`, a character counting as a token (in the prompt, too).
     """
 
     def __init__(self, replies: Sequence[str] | Callable[[Sequence[Message]], str], name: str = "scripted") -> None:
@@ -26,9 +26,10 @@ class ScriptedModel:
         else:
             text = self._replies[self._next % len(self._replies)]
             self._next += 1
+        read = sum(len(m.content) for m in messages)
         for i, character in enumerate(text):
             if i == sampling.max_new_tokens:
-                yield Chunk("", 0, "length")
+                yield Chunk("", 0, "length", read)
                 return
             yield Chunk(character)
-        yield Chunk("", 0, "stop")
+        yield Chunk("", 0, "stop", read)

@@ -44,7 +44,7 @@ class TransformersModel:
         prompt = self.template.encode_prompt(messages, self.tokenizer, room)
         stop = StopFilter((*self.template.stop_strings, *sampling.stop))
         ids: list[int] = []
-        shown = 0
+        shown, read = 0, len(prompt)
         finish = "length"
         with self._lock:
             for token in self._tokens(prompt, sampling):
@@ -57,11 +57,12 @@ class TransformersModel:
                     continue
                 piece = stop.push(text[shown:])
                 shown = len(text)
-                yield Chunk(piece)
+                yield Chunk(piece, 1, None, read)
+                read = 0
                 if stop.hit:
                     finish = "stop"
                     break
-        yield Chunk(stop.flush(), 0, finish)
+        yield Chunk(stop.flush(), 0, finish, read)
 
     def _tokens(self, prompt: list[int], sampling: Sampling) -> Iterator[int | None]:
         """Yield token ids, and None where the model ended its reply by itself."""

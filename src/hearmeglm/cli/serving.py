@@ -37,7 +37,7 @@ def serve(
     backend: Annotated[
         list[str] | None,
         typer.Option(
-            help="Instead of a model: an OpenAI-compatible server, http://host:port/v1[#model]; may be repeated."
+            help=r"Instead of a model: an OpenAI-compatible server, http://host:port/v1\[#model]; may be repeated."
         ),
     ] = None,
     host: Annotated[str, typer.Option(help="Address to listen on. Beyond this machine: needs --policy.")] = "127.0.0.1",

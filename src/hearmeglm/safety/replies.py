@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
 
@@ -19,29 +20,76 @@ LAST_RESORT: Mapping[str, str] = {
 """Shown when even the replies or the hotline table cannot be read; names no number because none is known to be right."""
 
 
+_PINYIN = re.compile(
+    r"(?:(?:[zcs]h|[bpmfdtnlgkhjqxzcsryw])?(?:iong|[iu]?ang|[iu]a[io]|ia[on]|uan|eng|ing|ong|[iuv]?an|[aeiuv]n|er|ai|[aeu]i|[ai]o|ou|iu|[iuv]e|[iu]a|uo|[aeiouv]))+"
+)
+_PINYIN_ONLY = frozenset(
+    [
+        "wo",
+        "ni",
+        "bu",
+        "xiang",
+        "zhe",
+        "zhen",
+        "jiu",
+        "huo",
+        "meiyou",
+        "buxiang",
+        "xiangsi",
+        "zhende",
+        "henlei",
+        "nanshou",
+    ]
+)
+"""Syllables that hardly occur in English; one of them must be there, for "he can die" is spelled like pinyin too."""
+OTHERS = ("unknown", "imminent", "again", "reminder", "later", "safer", "ai", "doctor", "numbers")
+"""Texts beside those by kind of danger; what each is for stands at the head of the file."""
+INSTEAD: Mapping[str, str] = {
+    "human": "ai",
+    "licence": "ai",
+    "diagnosis": "doctor",
+    "prescription": "doctor",
+    "number": "numbers",
+}
+"""Reason of `output.check_reply` -> the text in place of what the model said; `safer` for the other reasons."""
+
+
 @cache
-def _texts() -> Mapping[str, Mapping[str, str]]:
+def _texts() -> Mapping[str, Mapping[str, tuple[str, ...]]]:
     tree = _tree(FILE)
     for lang in ("zh", "en"):
-        if missing := {*KINDS, "unknown", "again", "safer", "reminder"} - tree[lang].keys():
+        if missing := {*KINDS, *OTHERS} - tree[lang].keys():
             raise ValueError(f"{FILE.name}: {lang} lacks {sorted(missing)}")
-    return tree  # type: ignore[no-any-return]
+    return {lang: {k: (v,) if isinstance(v, str) else tuple(v) for k, v in tree[lang].items()} for lang in tree}
 
 
-def reply(kind: str, region: str, lang: Lang) -> str:
-    """A written reply. `kind`: one of `lexicon.KINDS`, unknown, again, safer or reminder.
+def reply(kind: str, region: str, lang: Lang, turn: int = 0) -> str:
+    """A written reply. `kind`: one of `lexicon.KINDS` or `OTHERS`; `turn` chooses the variant, where there are several.
 
     Never raises: if the files are damaged it answers with a text that names no number.
     """
     try:
         texts = _texts()[lang]
-        return fill(texts.get(kind, texts["unknown"]), region, lang)
+        variants = texts.get(kind) or texts["unknown"]
+        return fill(variants[turn % len(variants)], region, lang)
     except Exception:
         return LAST_RESORT[lang]
 
 
+def was_shown(kind: str, lang: Lang, said: Iterable[str]) -> bool:
+    """Whether a text of this kind, for any region, is among what the client has read."""
+    try:
+        heads = [text.partition("{")[0] for text in _texts()[lang].get(kind, ())]
+    except Exception:
+        return False
+    return any(head in text for text in said for head in heads)
+
+
 def language_of(text: str, default: Lang = "zh") -> Lang:
-    """The language to answer in: Chinese if the text has Chinese characters, English if it has Latin letters."""
+    """The language to answer in: Chinese if the text has Chinese characters or is pinyin, English if it has other Latin letters."""
     if HAS_ZH.search(text):
         return "zh"
-    return "en" if any(c.isascii() and c.isalpha() for c in text) else default
+    words = re.findall(r"[a-z]+", text.lower())
+    if not words:
+        return default
+    return "zh" if _PINYIN_ONLY & set(words) and all(_PINYIN.fullmatch(w) for w in words) else "en"

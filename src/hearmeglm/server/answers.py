@@ -24,7 +24,7 @@ class Answer:
         self, stream: AsyncGenerator[Chunk], first: Chunk, body: ChatRequest, model: str, metrics: Metrics, begun: float
     ) -> None:
         self._stream, self._first, self._body, self._metrics, self._begun = stream, first, body, metrics, begun
-        self._tokens = 0
+        self._tokens = self._read = 0
         self._base: dict[str, Any] = {
             "id": f"chatcmpl-{secrets.token_hex(12)}",
             "created": int(time.time()),
@@ -61,22 +61,30 @@ class Answer:
 
     async def _chunks(self) -> AsyncIterator[Chunk]:
         try:
-            self._tokens += self._first.tokens
+            self._count(self._first)
             yield self._first
             async for chunk in self._stream:
-                self._tokens += chunk.tokens
+                self._count(chunk)
                 yield chunk
             self._metrics.observe("hearme_reply_seconds", time.monotonic() - self._begun)
         finally:
             self._metrics.add("hearme_tokens_total", self._tokens)
             await self._stream.aclose()
 
+    def _count(self, chunk: Chunk) -> None:
+        self._tokens += chunk.tokens
+        self._read += chunk.prompt_tokens
+
     def _event(self, delta: dict[str, Any], finish: str | None = None) -> bytes:
         choice = {"index": 0, "delta": delta, "finish_reason": finish}
         return sse({**self._base, "object": "chat.completion.chunk", "choices": [choice]})
 
     def _usage(self) -> dict[str, int]:
-        return {"prompt_tokens": 0, "completion_tokens": self._tokens, "total_tokens": self._tokens}
+        return {
+            "prompt_tokens": self._read,
+            "completion_tokens": self._tokens,
+            "total_tokens": self._read + self._tokens,
+        }
 
 
 def sse(obj: Any) -> bytes:

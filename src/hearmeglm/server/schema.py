@@ -175,7 +175,7 @@ class Choice(BaseModel):
 
 
 class Usage(BaseModel):
-    """Tokens; `prompt_tokens` is 0 where the backend does not tell."""
+    """Tokens that the model read and made; both are 0 for a reply that the guard wrote, `prompt_tokens` also where the backend does not tell."""
 
     prompt_tokens: int
     completion_tokens: int
