@@ -21,6 +21,7 @@ from hearmeglm.errors import UserError
 from hearmeglm.recipe import Sampling
 from hearmeglm.safety.guard import Guard
 from hearmeglm.safety.policy import CHECKLIST, Policy, notice
+from hearmeglm.safety.replies import reply
 from hearmeglm.server.app import Serving
 from hearmeglm.server.auth import KeyFile
 from hearmeglm.server.opening import Opening
@@ -89,7 +90,7 @@ def test_a_reply_nobody_waits_for_ends_although_the_guard_holds_it_back(text: st
     with live(Serving(Endless(), QUIET)) as url:
         talk = [
             {"role": "user", "content": text},
-            {"role": "assistant", "content": "嗯"},
+            {"role": "assistant", "content": reply("suicide", "CN", "zh")},
             {"role": "user", "content": "在吗"},
         ]
         with pytest.raises(httpx.ReadTimeout):
