@@ -18,18 +18,19 @@ from hearmeglm.safety.guard import Guard
 from hearmeglm.safety.measure import corpus, rate, report
 
 
-def speed(guard: Guard) -> dict[str, float]:
-    """CPU milliseconds a message: the corpus, Chinese of 100 characters, English of 200, 2,000 mixed, and the 20th message of a talk."""
+def speed(guard: Guard, every: int = 1) -> dict[str, float]:
+    """Of every so-manieth text: CPU milliseconds a message: the corpus, Chinese of 100 characters, English of 200, 2,000 mixed, and the 20th message of a talk."""
     texts = [t for e in corpus() for t in e.turns]
     out: dict[str, float] = {}
+    guard.assess([texts[0]])  # loads the base where the guard has one
     zh, en = (
         "，".join(t for e in corpus() if e.lang == "zh" for t in e.turns),
         ". ".join(t for e in corpus() if e.lang == "en" for t in e.turns),
     )
     for name, sample in (
-        ("corpus line", texts),
-        ("Chinese, 100 characters", [zh[i * 100 : (i + 1) * 100] for i in range(60)]),
-        ("English, 200 characters", [en[i * 200 : (i + 1) * 200] for i in range(60)]),
+        ("corpus line", texts[::every]),
+        ("Chinese, 100 characters", [zh[i * 100 : (i + 1) * 100] for i in range(0, 60, every)]),
+        ("English, 200 characters", [en[i * 200 : (i + 1) * 200] for i in range(0, 60, every)]),
         ("mixed, 2000 characters", [zh[i * 1000 : (i + 1) * 1000] + en[i * 1000 : (i + 1) * 1000] for i in range(6)]),
     ):
         times = []
@@ -55,12 +56,12 @@ def main() -> None:
     args.add_argument("--out", type=Path)
     opt = args.parse_args()
     start = time.process_time()
-    full = Guard.load()
+    full = Guard.load(layers="rules+linear")
     load_s = time.process_time() - start
-    rules = Guard.load(classifier=False)
+    rules, everything = Guard.load(layers="rules"), Guard.load(layers="all")
     cases = load_cases()
     suite = {}
-    for name, guard in (("rules", rules), ("rules + classifier", full)):
+    for name, guard in (("rules", rules), ("rules + linear", full), ("all", everything)):
         found = [(c, guard.assess([m.content for m in c.messages if m.role == "user"])) for c in cases]
         suite[name] = {
             "recall (building data since the rules were mended on it)": rate([a.crisis for c, a in found if c.crisis]),
@@ -70,9 +71,11 @@ def main() -> None:
         "commit": git_commit(),
         "machine": platform.platform(),
         "load_s": round(load_s, 3),
-        "ms": speed(full),
+        "ms, always on": speed(full),
+        "ms, all": speed(everything, 20),
         "rules": report(rules, opt.psysuicide),
-        "rules + classifier": report(full, opt.psysuicide),
+        "rules + linear": report(full, opt.psysuicide),
+        "all": report(everything, opt.psysuicide),
         "crisis suite": suite,
     }
     text = json.dumps(result, ensure_ascii=False, indent=2)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
+
+os.environ.setdefault("HEARME_GUARD_LAYERS", "rules+linear")  # tests of the model-based layer ask for it; the others stay fast
 
 
 @pytest.fixture

@@ -6,10 +6,14 @@ from pathlib import Path
 
 import pytest
 
+from hearmeglm.errors import ModelError
+from hearmeglm.files import cache_dir
 from hearmeglm.safety.guard import RULES, Assessment, Guard, assess, guard
 from hearmeglm.safety.lexicon import KINDS, LEVELS
+from hearmeglm.safety.listener import Listener
 from hearmeglm.safety.normal import Normaliser
 
+STARTER = cache_dir() / "starter" / "gemma-3-270m" / "NOTICE"
 CRISIS = [
     ("我想自杀", "suicide"),
     ("我 想 自·杀", "suicide"),
@@ -104,7 +108,7 @@ def test_an_elevated_state_outlives_a_restart_and_holds_no_text() -> None:
     assert not again.last.crisis
 
 
-@pytest.mark.parametrize("name", ["zh.yaml", "en.yaml", "normal.yaml", "weights.npz"])
+@pytest.mark.parametrize("name", ["zh.yaml", "en.yaml", "normal.yaml", "weights.npz", "listener.npz"])
 @pytest.mark.parametrize("damage", ["cut", "garbage", "missing"])
 def test_a_damaged_rules_file_closes_the_guard_and_it_says_so(tmp_path: Path, name: str, damage: str) -> None:
     folder = tmp_path / "rules"
@@ -114,7 +118,7 @@ def test_a_damaged_rules_file_closes_the_guard_and_it_says_so(tmp_path: Path, na
         (folder / name).unlink()
     else:
         (folder / name).write_bytes(data[: len(data) // 2] if damage == "cut" else b"rules: [\x00")
-    broken = Guard.load(folder)
+    broken = Guard.load(folder, layers="all")
     found = broken.assess(["今天天气不错"])
     assert found.crisis
     assert found.closed
@@ -166,6 +170,51 @@ def test_one_message_takes_about_a_millisecond() -> None:
     assert (time.process_time() - start) / (
         5 * len(texts)
     ) < 0.004  # a shared test machine; benchmarks/guard.py measures 1 ms
+
+
+def test_without_the_base_the_other_layers_go_on_and_it_is_said_once(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def missing(depth: int) -> None:
+        raise ModelError("the embedded base model is not installed")
+
+    monkeypatch.setattr("hearmeglm.safety.listener.load_base", missing)
+    alone, whole = Guard.load(layers="rules+linear"), Guard.load(layers="all")
+    for text in ("我想自杀", "今天天气不错"):
+        assert whole.assess([text]) == alone.assess([text])
+    assert capsys.readouterr().err.count("not installed") == 1
+    assert whole.listener is not None
+    assert "not installed" in whole.listener.why
+
+
+def test_an_error_in_the_model_fails_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(self: Listener, texts: list[str]) -> None:
+        raise RuntimeError("out of memory")
+
+    monkeypatch.setattr(Listener, "hear", fail)
+    whole = Guard.load(layers="all")
+    whole.prepare([["hello"]])
+    found = whole.assess(["hello"])
+    assert found.closed
+    assert found.crisis
+
+
+def test_unknown_layers_close_the_guard() -> None:
+    assert Guard.load(layers="everything").assess(["hello"]).closed
+
+
+@pytest.mark.skipif(not STARTER.is_file(), reason="needs the embedded base, unpacked into the cache")
+def test_the_model_hears_texts_alone_as_together_and_remembers_them() -> None:
+    texts = ["今天天气不错", "我已经跟踪他三天了，知道他几点下班", ""]
+    listener = Listener.load(RULES / "listener.npz")
+    together = listener.hear(texts)
+    assert together is not None
+    assert together[1].crisis > together[0].crisis
+    other = Listener.load(RULES / "listener.npz")
+    for text, heard in zip(texts, together, strict=True):
+        [alone] = other.hear([text]) or []
+        assert alone.crisis == pytest.approx(heard.crisis, abs=0.5)  # bfloat16 sums in another order
+    assert listener.hear(texts) == together
 
 
 def test_it_loads_in_under_a_second() -> None:

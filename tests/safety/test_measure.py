@@ -48,7 +48,7 @@ def test_check_file_answers_line_by_line(tmp_path: Path) -> None:
         '{"id": 1, "text": "我想自杀"}\n\n{"id": "b", "turns": ["hi", "笑死我了"]}\n{"id": 3, "turns": []}\n',
         encoding="utf-8",
     )
-    assert check_file(source, out) == {"n": 3, "risk": 1, "crisis": 1, "closed": ""}
+    assert check_file(source, out) == {"n": 3, "risk": 1, "crisis": 1, "closed": "", "without_model": ""}
     rows = [json.loads(line) for line in out.read_text(encoding="utf-8").splitlines()]
     assert [r["id"] for r in rows] == [1, "b", 3]
     assert set(rows[0]) == {"id", "risk", "crisis", "kind", "level", "because"}

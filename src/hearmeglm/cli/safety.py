@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
 from .common import JsonFlag, console, print_json
+
+if TYPE_CHECKING:
+    from ..safety.guard import Guard
+
+Layers = Annotated[
+    str,
+    typer.Option(help="rules, rules+linear or all (with the embedded model); default: HEARME_GUARD_LAYERS, else all."),
+]
 
 guard_app = typer.Typer(help="The guard: who is in danger, measured and checked.", no_args_is_help=True)
 
@@ -18,18 +26,29 @@ def register(app: typer.Typer) -> None:
     app.command("hotlines")(hotlines_command)
 
 
+def _guard(layers: str) -> Guard:
+    """The guard of these layers; the shipped one if empty."""
+    from ..errors import UserError
+    from ..safety.guard import LAYERS, Guard, guard
+
+    if layers and layers not in LAYERS:
+        raise UserError(f"expected one of {', '.join(LAYERS)}, found {layers!r}", where="--layers")
+    return Guard.load(layers=layers) if layers else guard()
+
+
 @guard_app.command("check")
 def check(
     source: Annotated[
-        Path, typer.Option("--in", help='JSON Lines: {"id", "text"} or {"id", "turns": [client messages]}.')
+        Path, typer.Option("--in", help=r'JSON Lines: {"id", "text"} or {"id", "turns": \[client messages]}.')
     ],
     out: Annotated[Path, typer.Option("--out", help="JSON Lines written: id, risk, crisis, kind, level, because.")],
+    layers: Layers = "",
     json_mode: JsonFlag = False,
 ) -> None:
     """Assess messages or whole talks from a file. | 检查一个文件里的消息或对话。"""
     from ..safety.batch import check_file
 
-    summary = check_file(source, out)
+    summary = check_file(source, out, _guard(layers))
     if json_mode:
         print_json(summary)
     else:
@@ -44,17 +63,16 @@ def evaluate_command(
         Path | None, typer.Option(help="PsySUICIDE validation file (valid.json); its measuring half is used.")
     ] = None,
     half: Annotated[str, typer.Option(help="measuring (nothing was tuned on it) or building.")] = "measuring",
-    rules_only: Annotated[bool, typer.Option("--rules-only", help="Without the classifier.")] = False,
+    layers: Layers = "",
     json_mode: JsonFlag = False,
 ) -> None:
     """Recall and false alarms by kind, level and language, with 95 % Wilson intervals. | 测量召回与误报。"""
     from ..errors import UserError
-    from ..safety.guard import Guard
     from ..safety.measure import report
 
     if half not in ("measuring", "building"):
         raise UserError(f"expected measuring or building, found {half!r}", where="--half")
-    tables = report(Guard.load(classifier=not rules_only), psysuicide, building_half=half == "building")
+    tables = report(_guard(layers), psysuicide, building_half=half == "building")
     if json_mode:
         print_json(tables)
         return
@@ -106,15 +124,18 @@ def hotlines_command(
     json_mode: JsonFlag = False,
 ) -> None:
     """The hotline table: numbers, hours, source and date checked. | 求助热线表。"""
+    from ..errors import UserError
     from ..safety import hotlines
 
+    if lang not in ("zh", "en"):
+        raise UserError(f"expected zh or en, found {lang!r}", where="--lang")
     rows = hotlines.get(region) if region else hotlines.load().rows
     old = hotlines.stale()
     if json_mode:
         print_json([r.to_json() for r in rows])
     else:
         for r in rows:
-            text = r.text("en" if lang == "en" else "zh")
+            text = r.text(cast("hotlines.Lang", lang))
             console().print(
                 f"{r.region}  {text}  [{r.serves}; {'/'.join(r.languages)}; {r.channel}; checked {r.checked}; {r.source}]",
                 markup=False,

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from ..errors import DataError
 from ..files import read_jsonl, write_jsonl
 from .guard import Guard, guard
+
+TOGETHER = 128
+"""Lines that the model-based layer reads at once."""
 
 
 def check_file(source: Path, out: Path, the_guard: Guard | None = None) -> dict[str, Any]:
@@ -20,7 +24,8 @@ def check_file(source: Path, out: Path, the_guard: Guard | None = None) -> dict[
         out: lines {"id", "risk", "crisis", "kind", "level", "because"}.
 
     Returns:
-        n, risk, crisis (counts) and closed (why the guard could not work, or empty).
+        n, risk, crisis (counts) and closed (why the guard could not work, or empty), without_model (why the model-based
+        layer could not be used, or empty).
 
     Raises:
         DataError: a line of another shape (named), or an unreadable file.
@@ -28,7 +33,7 @@ def check_file(source: Path, out: Path, the_guard: Guard | None = None) -> dict[
     judge = the_guard or guard()
     counts: Counter[str] = Counter()
 
-    def rows() -> Iterator[dict[str, Any]]:
+    def talks() -> Iterator[tuple[Any, list[str]]]:
         for number, row in read_jsonl(source):
             turns = row.get("turns", [row["text"]] if "text" in row else None)
             if "id" not in row or not isinstance(turns, list) or not all(isinstance(t, str) for t in turns):
@@ -36,9 +41,22 @@ def check_file(source: Path, out: Path, the_guard: Guard | None = None) -> dict[
                     'expected {"id", "text"} or {"id", "turns": [strings]}, found another shape',
                     where=f"{source}:{number}",
                 )
-            found = judge.assess(turns)
-            counts.update(n=1, risk=found.risk, crisis=found.crisis)
-            yield {"id": row["id"], **found.to_json()}
+            yield row["id"], turns
+
+    def rows() -> Iterator[dict[str, Any]]:
+        source_rows = talks()
+        while part := list(islice(source_rows, TOGETHER)):
+            judge.prepare(turns for _, turns in part)
+            for name, turns in part:
+                found = judge.assess(turns)
+                counts.update(n=1, risk=found.risk, crisis=found.crisis)
+                yield {"id": name, **found.to_json()}
 
     write_jsonl(out, rows())
-    return {"n": counts["n"], "risk": counts["risk"], "crisis": counts["crisis"], "closed": judge.broken}
+    return {
+        "n": counts["n"],
+        "risk": counts["risk"],
+        "crisis": counts["crisis"],
+        "closed": judge.broken,
+        "without_model": judge.listener.why if judge.listener else "",
+    }

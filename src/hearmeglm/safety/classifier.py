@@ -15,6 +15,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from .decision import Thresholds
+
 SIZES = (1, 2, 3, 4, 6)
 BUCKETS = 1 << 17
 FINDINGS = 1 << 10
@@ -71,13 +73,13 @@ class Classifier:
         weights: (2, BUCKETS) float32: risk, crisis.
         findings: (2, FINDINGS) float32.
         bias: (2,).
-        thresholds: risk, crisis, and the two below which a weak rule hit alone is not believed.
+        thresholds: for its probabilities.
     """
 
     weights: npt.NDArray[np.float32]
     findings: npt.NDArray[np.float32]
     bias: npt.NDArray[np.float32]
-    thresholds: tuple[float, float, float, float]
+    thresholds: Thresholds
 
     @classmethod
     def load(cls, path: Path) -> Classifier:
@@ -88,8 +90,10 @@ class Classifier:
         """
         with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as file:
             weights = file["weights"].astype(np.float32) * file["scale"][:, None]
-            model = cls(weights, file["findings"].astype(np.float32), file["bias"], tuple(file["thresholds"].tolist()))
-        if model.weights.shape != (2, BUCKETS) or model.findings.shape != (2, FINDINGS) or len(model.thresholds) != 4:
+            model = cls(
+                weights, file["findings"].astype(np.float32), file["bias"], Thresholds(*file["thresholds"].tolist())
+            )
+        if model.weights.shape != (2, BUCKETS) or model.findings.shape != (2, FINDINGS):
             raise ValueError(f"weights of shape {model.weights.shape}, expected {(2, BUCKETS)}")
         if not np.isfinite(model.weights).all() or not np.isfinite(model.findings).all():
             raise ValueError("weights are not finite")

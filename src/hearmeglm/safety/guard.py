@@ -4,14 +4,16 @@
     session = guard().session(); session.add("…").crisis     # message by message, with memory
     session.to_json() / guard().session(saved)               # an elevated state outlives a restart
 
-Layers, always on: written rules (`lexicon`), weak signs that add up over the session, a small trained classifier (`classifier`).
+Layers: written rules (`lexicon`) with weak signs that add up over the session, a small linear classifier (`classifier`), and the
+embedded base with a trained head (`listener`). `HEARME_GUARD_LAYERS` (rules, rules+linear, all) says which the shipped guard uses.
 `risk` is any risk content (past, exploratory, others' included), `crisis` means that someone needs help now. A session's answer is
 the worst of its turns. Whatever goes wrong inside, the answer is a crisis with `closed=True` and the reason: it fails closed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -20,16 +22,16 @@ from typing import Any
 import yaml
 
 from .classifier import Classifier
+from .decision import Found, Thresholds, decide
 from .lexicon import HIGH, IMMINENT, KINDS, LEVELS, LOW, MODERATE, NONE, Context, Hit, Language
+from .listener import Heard, Listener
 from .normal import HAS_EN, HAS_ZH, Normaliser
 
 RULES = Path(__file__).with_name("rules")
 SIGNS_CRISIS, SIGNS_RISK = 3.5, 2.0
 """Sum of the weights of distinct weak signs in a session from which the talk as a whole is a crisis, or a risk."""
-SECONDED = 0.6
-"""Probability of the classifier that makes a weak rule hit, which no frame explains, a crisis."""
-WORD_ALONE = 0.4
-"""Probability of risk below which a bare word of death, with no rule beside it, is not believed."""
+LAYERS = ("rules", "rules+linear", "all")
+"""What a guard may be made of; each holds the ones before it."""
 _ACUTE = ("farewell", "giving", "affairs", "means", "place", "time", "calm", "join")
 _TAIL = 700
 
@@ -78,6 +80,7 @@ class Session:
     signs: dict[str, float] = field(default_factory=dict)
     contexts: dict[str, Context] = field(default_factory=dict)
     tail: str = ""
+    said: str = ""
     turns: int = 0
     benign: bool = False
     before: str = ""
@@ -108,24 +111,30 @@ class Guard:
     normalise: Normaliser | None = None
     languages: tuple[Language, ...] = ()
     classifier: Classifier | None = None
+    listener: Listener | None = None
     broken: str = ""
 
     @classmethod
-    def load(cls, folder: Path = RULES, *, classifier: bool = True) -> Guard:
+    def load(cls, folder: Path = RULES, *, layers: str = "all") -> Guard:
         """Read the rules folder. A damaged file gives a closed guard that says which file, never an exception.
 
         Args:
-            classifier: False for the rules alone (to measure what the classifier adds).
+            layers: one of LAYERS; another word closes the guard as well.
         """
-        name = "normal.yaml"
+        name = "layers"
         try:
+            depth = LAYERS.index(layers)
+            name = "normal.yaml"
             normaliser = Normaliser.from_tree(_tree(folder / name))
             languages = []
             for code in ("zh", "en"):
                 name = f"{code}.yaml"
                 languages.append(Language.from_tree(code, _tree(folder / name)))
             name = "weights.npz"
-            return cls(normaliser, tuple(languages), Classifier.load(folder / name) if classifier else None)
+            classifier = Classifier.load(folder / name) if depth >= 1 else None
+            name = "listener.npz"
+            listener = Listener.load(folder / name) if depth >= 2 else None
+            return cls(normaliser, tuple(languages), classifier, listener)
         except Exception as err:
             return cls(broken=f"{name}: {' '.join(str(err).split())[:160] or type(err).__name__}")
 
@@ -155,6 +164,20 @@ class Guard:
             session.add(turn)
         return session.worst
 
+    def prepare(self, talks: Iterable[Sequence[str]]) -> None:
+        """Let the model-based layer read the messages of many talks at once; `assess` then finds them read. Changes no result."""
+        if self.listener is not None:
+            texts: list[str] = []
+            for turns in talks:
+                said = ""
+                for turn in turns:
+                    said = _longer(said, turn)
+                    texts += [turn] if said == turn else [turn, said]
+            try:
+                self.listener.hear(texts)
+            except Exception:
+                return  # `assess` meets the same error, and fails closed
+
     def read(self, text: str, session: Session) -> Assessment:
         """One message within its session (`Session.add` calls this and fails closed)."""
         if self.broken or self.normalise is None:
@@ -163,33 +186,18 @@ class Guard:
         session.turns, session.before = session.turns + 1, masked[-160:]
         session.signs.update(signs)
         session.tail = f"{session.tail}\n{masked}"[-_TAIL:] if session.tail else masked[-_TAIL:]
+        session.said = _longer(session.said, text)
         level, kind, because = _strongest(hits)
         total, talk_because = self._talk(session)
-        p_risk, p_crisis = (0.0, 0.0)
         if self.classifier is not None:
-            p_risk, p_crisis = self.classifier.score(masked, names(hits, signs))
-            t_risk, t_crisis, weak_risk, weak_crisis = self.classifier.thresholds
-            if session.turns > 1:
-                _, p_talk = self.classifier.score(session.tail, ["talk", *names(hits, session.signs)])
-                p_crisis = max(p_crisis, p_talk)
-            if _framed_only(
-                hits
-            ):  # negated, past, fiction, study: the words alarm the classifier, the frame explains them
-                p_crisis = min(p_crisis, t_crisis - 1e-6)
-            if level == LOW and p_crisis >= SECONDED and any(h.level == LOW and not h.frames for h in hits):
-                level = MODERATE
-                because = [f"classifier {p_crisis:.2f} beside: {because[0]}", *because[1:]]
-            if level == MODERATE and p_crisis < weak_crisis:
-                level = LOW
-            bare = all(h.rule.endswith(".word") for h in hits if h.level)
-            if level == LOW and p_risk < (WORD_ALONE if bare else weak_risk) and p_crisis < t_crisis:
-                level = NONE
-            if p_crisis >= t_crisis and level < MODERATE:
-                level = MODERATE
-                because = [*because, f"classifier {p_crisis:.2f}: {'、'.join(self.classifier.explain(masked, 1))}"]
-            elif p_risk >= t_risk and level < LOW:
-                level = LOW
-                because = [*because, f"classifier {p_risk:.2f}: {'、'.join(self.classifier.explain(masked, 0))}"]
+            p_risk, p_crisis, thresholds, heard = self._probabilities(text, masked, session, self.classifier)
+            before, level = level, decide(Found.of(hits), p_risk, p_crisis, thresholds)
+            if level > before:
+                head = int(level >= MODERATE)
+                kind = kind or (heard.kind if heard else "")
+                by = "classifier" if heard is None else f"model ({heard.kind})"
+                words = "、".join(self.classifier.explain(masked, head))
+                because = [*because, f"{by} {(p_risk, p_crisis)[head]:.2f}: {words}"]
         if total >= SIGNS_CRISIS and level < HIGH:
             level, because = HIGH, [*talk_because, *because]
         elif total >= SIGNS_RISK and level < LOW:
@@ -197,6 +205,21 @@ class Guard:
         if level == NONE:
             return Assessment()
         return Assessment(True, level >= MODERATE, kind or _kind_of(session.signs), LEVELS[level], tuple(because[:5]))
+
+    def _probabilities(
+        self, text: str, masked: str, session: Session, classifier: Classifier
+    ) -> tuple[float, float, Thresholds, Heard | None]:
+        """(risk, crisis, the thresholds they are held against, what the model heard) of a message; crisis of the talk as well."""
+        linear = [classifier.score(masked, ())]
+        if session.turns > 1:
+            linear.append(classifier.score(session.tail, ()))
+        texts = [text, session.said][: len(linear)]
+        heard = self.listener.hear(texts) if self.listener is not None else None
+        if heard is None or self.listener is None:
+            return linear[0][0], max(p for _, p in linear), classifier.thresholds, None
+        both = [self.listener.mixed(h, p) for h, p in zip(heard, linear, strict=True)]
+        worst = max(range(len(both)), key=lambda i: both[i][1])
+        return both[0][0], both[worst][1], self.listener.thresholds, heard[worst]
 
     def findings(self, text: str, session: Session) -> tuple[str, list[Hit], dict[str, float]]:
         """Masked text, rule hits and weak signs of one message; updates the session's frames."""
@@ -207,15 +230,17 @@ class Guard:
         hits: list[Hit] = []
         signs: dict[str, float] = {}
         for lang in spoken:
-            masked = lang.masked(masked)
+            masked, session.contexts[lang.code] = lang.look(plain, masked, session.contexts.get(lang.code))
         for lang in spoken:
-            context = session.contexts[lang.code] = lang.context(plain, session.contexts.get(lang.code))
-            hits += lang.hits(masked, context)
+            context = session.contexts[lang.code]
+            may = lang.danger.scan(masked)
+            hits += lang.hits(masked, context, may)
             if session.before:  # words that only together say it: the end of the turn before and this turn
-                hits += lang.hits(f"{session.before}，{masked[:160]}", context, len(session.before))
+                seam = f"{session.before}，{masked[:160]}"
+                hits += lang.hits(seam, context, lang.danger.scan(seam), len(session.before))
             if not (context.fiction or context.study):
-                signs.update(lang.found_signs(masked))
-            session.benign = session.benign or bool(lang.benign.search(plain))
+                signs.update(lang.found_signs(masked, may))
+            session.benign = session.benign or context.benign
         return masked, hits, signs
 
     def _talk(self, session: Session) -> tuple[float, list[str]]:
@@ -237,18 +262,6 @@ class Guard:
         return total, [f"signs over the talk: {', '.join(sorted(found, key=lambda s: -found[s]))}"]
 
 
-def names(hits: Sequence[Hit], signs: Mapping[str, float]) -> list[str]:
-    """Findings as the classifier knows them."""
-    out = [f"{h.rule}@{h.level}" for h in hits] + [f"{h.kind}/{LEVELS[h.level]}" for h in hits]
-    out += [f"frame:{f}" for h in hits for f in h.frames]
-    out.append(f"top:{max((h.level for h in hits), default=0)}")
-    return out + [f"sign:{s}" for s in signs]
-
-
-def _framed_only(hits: Sequence[Hit]) -> bool:
-    return bool(hits) and all(h.frames for h in hits)
-
-
 def _strongest(hits: Sequence[Hit]) -> tuple[int, str, list[str]]:
     real = sorted((h for h in hits if h.level > NONE), key=lambda h: (-h.level, KINDS.index(h.kind)))
     because = [
@@ -261,6 +274,11 @@ def _kind_of(signs: Mapping[str, float]) -> str:
     return "abuse" if "abuser" in signs and not ({"farewell", "giving", "affairs"} & signs.keys()) else "suicide"
 
 
+def _longer(said: str, text: str) -> str:
+    """The end of the talk as the model-based layer reads it: a line a message."""
+    return f"{said}\n{text}"[-_TAIL:] if said else text
+
+
 def _rank(a: Assessment) -> tuple[int, int]:
     return LEVELS.index(a.level), int(a.closed)
 
@@ -271,8 +289,8 @@ def _tree(path: Path) -> Any:
 
 @cache
 def guard() -> Guard:
-    """The shipped guard, loaded once."""
-    return Guard.load()
+    """The shipped guard, loaded once, with the layers that `HEARME_GUARD_LAYERS` names (all if it is not set)."""
+    return Guard.load(layers=os.environ.get("HEARME_GUARD_LAYERS") or LAYERS[-1])
 
 
 def assess(turns: Sequence[str]) -> Assessment:
@@ -280,4 +298,4 @@ def assess(turns: Sequence[str]) -> Assessment:
     return guard().assess(turns)
 
 
-__all__ = ["IMMINENT", "Assessment", "Guard", "Session", "assess", "guard"]
+__all__ = ["IMMINENT", "LAYERS", "Assessment", "Guard", "Session", "assess", "guard"]

@@ -9,7 +9,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
+
+from .prefilter import Scanner
 
 LEVELS = ("none", "low", "moderate", "high", "imminent")
 NONE, LOW, MODERATE, HIGH, IMMINENT = range(5)
@@ -26,6 +29,7 @@ KINDS = (
     "perinatal",
 )
 NEAR = 60
+_OF_TURN = ("fiction", "study", "resource", "past", "safe")
 _SELF = {"suicide", "self_harm", "eating", "psychosis"}
 _BREAK = re.compile(r"[。！？!?\n;；]+|\.(?=\s|$)")
 _CLAUSE = re.compile(r"[，,、：:\s（）()]")
@@ -44,12 +48,11 @@ class Hit:
 
 @dataclass(frozen=True)
 class Rule:
-    """One compiled row of `rules`; every pattern of `near` must also be found within NEAR characters of the match."""
+    """One row of `rules`; every pattern of `near` must also be found within NEAR characters of a match."""
 
     id: str
     kind: str
     level: int
-    pattern: re.Pattern[str]
     keep: frozenset[str]
     near: tuple[re.Pattern[str], ...] = ()
 
@@ -64,43 +67,48 @@ class Context:
     resource: bool
     past: bool
     safe: bool
+    benign: bool
 
 
 @dataclass(frozen=True)
 class Language:
-    """All rules of one language."""
+    """All rules of one language.
+
+    Attributes:
+        spoken: finds masks, frames of a turn and everyday reasons ("benign") in the plain text.
+        danger: finds rules (by `id`) and signs (by name) in the masked text.
+        frames: by name, to be sought near a hit. signs: weight by name.
+    """
 
     code: str
-    mask: re.Pattern[str]
+    spoken: Scanner
+    danger: Scanner
     frames: Mapping[str, re.Pattern[str]]
     rules: tuple[Rule, ...]
-    signs: Mapping[str, tuple[float, re.Pattern[str]]]
-    benign: re.Pattern[str]
+    signs: Mapping[str, float]
 
     @classmethod
     def from_tree(cls, code: str, tree: Mapping[str, Any]) -> Language:
         """Compile one rules file; raises KeyError, TypeError, ValueError or re.error on a damaged one."""
         names = tree["vars"]
 
-        def joined(patterns: list[str]) -> re.Pattern[str]:
+        def joined(patterns: list[str]) -> str:
             if not patterns:
                 raise ValueError("a rule without patterns")
-            return re.compile("|".join(re.sub(r"<([A-Z]+)>", lambda m: names[m[1]], p) for p in patterns))
+            return "|".join(re.sub(r"<([A-Z]+)>", lambda m: names[m[1]], p) for p in patterns)
 
-        for row in tree["rules"]:
-            if joined(row["any"]).search(""):
-                raise ValueError(f"rule {row['id']} matches nothing at all")
         rules = tuple(
             Rule(
                 r["id"],
                 str(r["kind"]),
                 LEVELS.index(r["level"]),
-                joined(r["any"]),
                 frozenset(r.get("keep", ())),
-                tuple(joined([p]) for p in r.get("near", ())),
+                tuple(re.compile(joined([p])) for p in r.get("near", ())),
             )
             for r in tree["rules"]
         )
+        if len({r.id for r in rules} | tree["signs"].keys()) < len(rules) + len(tree["signs"]):
+            raise ValueError("two rules or signs of one name")
         if unknown := {r.kind for r in rules} - set(KINDS):
             raise ValueError(f"unknown kinds {sorted(unknown)}")
         if missing := set(KINDS) - {r.kind for r in rules}:
@@ -111,34 +119,51 @@ class Language:
             - frames.keys()
         ):
             raise ValueError(f"no frame {sorted(missing)}")
-        signs = {name: (float(s["weight"]), joined(s["any"])) for name, s in tree["signs"].items()}
-        return cls(code, joined(tree["mask"]), frames, rules, signs, re.compile(tree["benign"]))
+        danger = {r["id"]: joined(r["any"]) for r in tree["rules"]} | {
+            name: joined(s["any"]) for name, s in tree["signs"].items()
+        }
+        spoken = {"mask": joined(tree["mask"]), "benign": tree["benign"]} | {n: tree["frames"][n] for n in _OF_TURN}
+        signs = {name: float(s["weight"]) for name, s in tree["signs"].items()}
+        language = cls(code, Scanner(spoken), Scanner(danger), frames, rules, signs)
+        if language.danger.scan(""):
+            raise ValueError(f"these match nothing at all: {sorted(language.danger.scan(''))}")
+        return language
 
-    def masked(self, text: str) -> str:
-        """The text with harmless uses of danger words blanked (one `□` each, so that word order stays)."""
-        return self.mask.sub("□", text)
+    def look(self, text: str, masked: str, before: Context | None = None) -> tuple[str, Context]:
+        """(`masked` with harmless uses of danger words blanked too, frames of this turn).
 
-    def context(self, text: str, before: Context | None = None) -> Context:
-        """Frames of this turn; fiction and study carry over from the turns before."""
-        has = {name: bool(self.frames[name].search(text)) for name in ("fiction", "study", "resource", "past", "safe")}
-        return Context(
+        Args:
+            text: the plain turn. masked: the same as the languages before left it; each blank is one `□`, so word order stays.
+            before: of the turn before; fiction and study carry over.
+        """
+        may = self.spoken.scan(text)
+        has = {name: any(p.search(text) for p in may.get(name, ())) for name in (*_OF_TURN, "benign")}
+        for pattern in may.get("mask", ()):
+            masked = pattern.sub("□", masked)
+        return masked, Context(
             text,
             has["fiction"] or bool(before and before.fiction),
             has["study"] or bool(before and before.study),
             has["resource"],
             has["past"],
             has["safe"],
+            has["benign"],
         )
 
-    def hits(self, masked: str, context: Context, across: int | None = None) -> Iterator[Hit]:
+    def hits(
+        self, masked: str, context: Context, may: Mapping[str, list[re.Pattern[str]]], across: int | None = None
+    ) -> Iterator[Hit]:
         """Every rule that matches a masked turn, with its level after the frames.
 
         Args:
+            may: `danger.scan(masked)`.
             across: only hits that span this position (where two turns were joined).
         """
         for rule in self.rules:
+            if rule.id not in may:
+                continue
             best: Hit | None = None
-            for n, match in enumerate(rule.pattern.finditer(masked)):
+            for n, match in enumerate(chain.from_iterable(p.finditer(masked) for p in may[rule.id])):
                 if across is not None and not rule.near and not match.start() < across < match.end() - 1:
                     continue
                 window = masked[max(0, match.start() - NEAR) : match.end() + NEAR]
@@ -223,6 +248,6 @@ class Language:
         last_mine = max((m.end() for m in re.finditer(mine, before)), default=-1)
         return last_other > last_mine
 
-    def found_signs(self, masked: str) -> dict[str, float]:
-        """Weight of each category of weak signs in a turn."""
-        return {name: weight for name, (weight, pattern) in self.signs.items() if pattern.search(masked)}
+    def found_signs(self, masked: str, may: Mapping[str, list[re.Pattern[str]]]) -> dict[str, float]:
+        """Weight of each category of weak signs in a turn; `may` as for `hits`."""
+        return {name: w for name, w in self.signs.items() if any(p.search(masked) for p in may.get(name, ()))}

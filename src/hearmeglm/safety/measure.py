@@ -130,7 +130,10 @@ def rate(flags: Sequence[bool]) -> dict[str, Any]:
 
 def evaluate(guard: Guard, examples: Iterable[Example]) -> dict[str, Any]:
     """Recall and false alarms of `crisis` by kind, level, language and length of talk; precision, recall and F1 of `risk`."""
-    rows = [(e, guard.assess(e.turns)) for e in examples]
+    examples, rows = list(examples), []
+    for start in range(0, len(examples), 128):
+        guard.prepare(e.turns for e in examples[start : start + 128])
+        rows += [(e, guard.assess(e.turns)) for e in examples[start : start + 128]]
     groups: dict[str, list[bool]] = defaultdict(list)
     for e, a in rows:
         if e.crisis is None:

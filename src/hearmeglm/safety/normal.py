@@ -13,6 +13,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from .prefilter import Scanner
+
 CJK = "㐀-鿿"
 _HIDDEN = re.compile("[\u200b-\u200f\u202a-\u202e\u2060\ufeff\u00ad\ufe0f]")
 _GAP = re.compile(rf"(?<=[{CJK}])[ \t*·_\-~|+#/.・　]+(?=[{CJK}])")
@@ -26,13 +28,33 @@ MAX_CHARS = 8000
 """Longer messages are read at both ends only, so that time stays bounded."""
 
 
+class Table:
+    """Replacements in order. A row that cannot match is passed over; after each change it is looked again which can."""
+
+    def __init__(self, rows: Sequence[Sequence[str]]) -> None:
+        self._rows = [(re.compile(pattern), new) for pattern, new in rows]
+        self._scanner = Scanner({str(i): pattern for i, (pattern, _) in enumerate(rows)})
+
+    def __call__(self, text: str) -> str:
+        row = 0
+        while True:
+            for row_id in sorted(r for r in map(int, self._scanner.scan(text)) if r >= row):
+                pattern, new = self._rows[row_id]
+                changed, row = pattern.sub(new, text), row_id + 1
+                if changed != text:
+                    text = changed
+                    break
+            else:
+                return text
+
+
 @dataclass(frozen=True)
 class Normaliser:
     """The compiled table."""
 
     characters: dict[int, str]
-    zh: tuple[tuple[re.Pattern[str], str], ...]
-    en: tuple[tuple[re.Pattern[str], str], ...]
+    zh: Table
+    en: Table
 
     @classmethod
     def from_tree(cls, tree: dict[str, Any]) -> Normaliser:
@@ -41,7 +63,7 @@ class Normaliser:
         if len(pairs) % 2:
             raise ValueError("`pairs` must hold an even number of characters")
         characters = {ord(a): b for a, b in zip(pairs[::2], pairs[1::2], strict=True)}
-        return cls(characters, _compile(tree["zh"]), _compile(tree["en"]))
+        return cls(characters, Table(tree["zh"]), Table(tree["en"]))
 
     def __call__(self, text: str) -> str:
         """The text as the rules read it."""
@@ -51,14 +73,8 @@ class Normaliser:
         text = _GAP.sub("", text)
         text = _STOP.sub(lambda m: _WIDE[m[0]], text)
         if HAS_ZH.search(text) or not text.isascii() or "x" in text or "z" in text or "g" in text or "h" in text:
-            for pattern, new in self.zh:
-                text = pattern.sub(new, text)
+            text = self.zh(text)
         if HAS_EN.search(text):
             text = _SPELLED.sub(lambda m: re.sub(r"[ .\-_*]", "", m[0]), text)
-            for pattern, new in self.en:
-                text = pattern.sub(new, text)
+            text = self.en(text)
         return _BLANKS.sub(" ", text).strip()
-
-
-def _compile(rows: Sequence[Sequence[str]]) -> tuple[tuple[re.Pattern[str], str], ...]:
-    return tuple((re.compile(pattern), new) for pattern, new in rows)

@@ -1,0 +1,193 @@
+"""The model-based layer of the guard: the embedded base reads a message, a small trained head says how dangerous it sounds.
+
+    heard = Listener.load(path).hear(["人死的时候会疼吗", "有没有那种吃了就睡过去的东西"])   # one `Heard` a text, in order
+
+Features of a text: mean, last and maximum of the hidden states after some of the decoder layers of Gemma 3 270M, which stays as it is;
+standardised; linear heads for risk, crisis and kind. `scripts/train_guard.py` makes `rules/listener.npz`. The file is read at once
+(damage closes the guard); torch and the base, half a gigabyte, are loaded at the first text, once. Where they are missing `hear`
+answers None, `why` keeps the reason, and stderr says so once: the rules and the linear classifier go on.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import sys
+import threading
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from .decision import Thresholds
+from .lexicon import KINDS
+
+Floats = npt.NDArray[np.float32]
+MAX_TOKENS = 200
+"""Of a longer text the end is read: what was said last counts, and time stays bounded."""
+BATCH_TOKENS = 1024
+REMEMBERED = 4096
+"""Answers kept, by a digest of the text and never the text: the earlier messages of a talk are not read anew at each turn."""
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """What the model hears in one text: log odds of risk and of crisis, and the likeliest kind of danger."""
+
+    risk: float
+    crisis: float
+    kind: str
+
+
+@dataclass
+class Listener:
+    """The trained head, and the base once a text has come.
+
+    Attributes:
+        layers: the hidden states after so many decoder layers are pooled.
+        mean, scale: (d,), d = 3 · 640 · len(layers): standardise the features. heads: (2 + kinds, d). bias: (2 + kinds,).
+        mix: (2, 3): final log odds of risk, crisis = mix · (this head's, the linear classifier's, 1).
+        thresholds: for the mixed probabilities.
+        why: empty, or why the base cannot be used here.
+    """
+
+    layers: tuple[int, ...]
+    mean: Floats
+    scale: Floats
+    heads: Floats
+    bias: Floats
+    mix: Floats
+    thresholds: Thresholds
+    why: str = ""
+    _base: tuple[Any, Any] | None = field(default=None, repr=False)
+    _known: OrderedDict[bytes, Heard] = field(default_factory=OrderedDict, repr=False)
+    _lock: Any = field(default_factory=threading.RLock, repr=False)
+
+    @classmethod
+    def load(cls, path: Path) -> Listener:
+        """Read the shipped file; numpy only.
+
+        Raises:
+            OSError, ValueError, KeyError, TypeError: missing or damaged.
+        """
+        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as file:
+            parts = [file[k].astype(np.float32) for k in ("mean", "scale", "heads", "bias", "mix")]
+            layers, thresholds = tuple(file["layers"].tolist()), Thresholds(*file["thresholds"].tolist())
+        mean, scale, heads, bias, mix = parts
+        if heads.shape != (2 + len(KINDS), len(mean)) or scale.shape != mean.shape or mix.shape != (2, 3):
+            raise ValueError(f"heads of shape {heads.shape}, expected {(2 + len(KINDS), len(mean))}")
+        if not all(np.isfinite(a).all() for a in parts) or not (scale > 0).all():
+            raise ValueError("heads are not finite")
+        return cls(layers, mean, scale, heads, bias, mix, thresholds)
+
+    def hear(self, texts: Sequence[str]) -> list[Heard] | None:
+        """Read texts, in batches of like length; None where the base cannot be loaded.
+
+        Args:
+            texts: messages, or ends of talks with a line a message, as the client wrote them.
+        """
+        with self._lock:
+            if not self._ready():
+                return None
+            keys = [hashlib.sha256(t.encode("utf-8", "surrogatepass")).digest() for t in texts]
+            new = {k: t for k, t in zip(keys, texts, strict=True) if k not in self._known}
+            found = {k: self._known[k] for k in keys if k not in new}
+            if new:
+                z = (features(*self._loaded, list(new.values()), self.layers) - self.mean) / self.scale
+                for key, row in zip(new, z @ self.heads.T + self.bias, strict=True):
+                    found[key] = Heard(float(row[0]), float(row[1]), KINDS[int(row[2:].argmax())])
+            self._known.update(found)
+            while len(self._known) > REMEMBERED:
+                self._known.popitem(last=False)
+            return [found[k] for k in keys]
+
+    def mixed(self, heard: Heard, linear: tuple[float, float]) -> tuple[float, float]:
+        """Probabilities (risk, crisis) of this head and the linear classifier together."""
+        own = np.array([heard.risk, heard.crisis])
+        p = np.clip(np.array(linear), 1e-6, 1 - 1e-6)
+        z = self.mix[:, 0] * own + self.mix[:, 1] * np.log(p / (1 - p)) + self.mix[:, 2]
+        q = 1.0 / (1.0 + np.exp(-z))
+        return float(q[0]), float(q[1])
+
+    @property
+    def _loaded(self) -> tuple[Any, Any]:
+        assert self._base is not None
+        return self._base
+
+    def _ready(self) -> bool:
+        if self._base is None and not self.why:
+            try:
+                self._base = load_base(max(self.layers))
+            except Exception as err:  # no torch, no base, no memory: the always-on layers go on alone
+                self.why = " ".join(str(err).split())[:160] or type(err).__name__
+                print(f"guard: the model-based layer is off; rules and classifier go on: {self.why}", file=sys.stderr)
+        return self._base is not None
+
+
+def load_base(depth: int) -> tuple[Any, Any]:
+    """(tokenizer, decoder of the embedded base cut to its first `depth` layers), on the CPU.
+
+    Raises:
+        ModelError, ImportError, OSError: the base or torch is not there.
+    """
+    from ..models.load import STARTER, load_model, load_tokenizer
+
+    model: Any = load_model(STARTER, device="cpu").model
+    del model.layers[depth:]
+    return load_tokenizer(STARTER), model
+
+
+def features(tokenizer: Any, model: Any, texts: Sequence[str], layers: Sequence[int]) -> Floats:
+    """(n, 3 · hidden size · len(layers)): per layer the mean, the last and the maximum of a text's states (without `<bos>`)."""
+    import torch
+
+    ids = [_ids(tokenizer, t) for t in texts]
+    out: list[Any] = [None] * len(texts)
+    with torch.inference_mode():
+        for batch in _batches([len(i) for i in ids]):
+            padded = torch.zeros(len(batch), max(len(ids[i]) for i in batch), dtype=torch.long)
+            for row, i in zip(padded, batch, strict=True):
+                row[: len(ids[i])] = torch.tensor(ids[i])
+            states = _states(model, padded, layers)
+            for n, i in enumerate(batch):
+                own = [s[n, 1 : len(ids[i])].float() for s in states]
+                out[i] = torch.cat([part for h in own for part in (h.mean(0), h[-1], h.amax(0))]).numpy()
+    return np.stack(out).astype(np.float32)
+
+
+def _states(model: Any, ids: Any, layers: Sequence[int]) -> list[Any]:
+    """Hidden states after each of `layers`. Texts are padded on the right: under causal attention no mask is needed."""
+    import torch
+
+    hidden = model.embed_tokens(ids)
+    positions = torch.arange(ids.shape[1]).unsqueeze(0)
+    kinds = model.config.layer_types
+    rotary = {kind: model.rotary_emb(hidden, positions, kind) for kind in set(kinds)}
+    out = []
+    for i in range(max(layers)):
+        hidden = model.layers[i](
+            hidden, position_embeddings=rotary[kinds[i]], attention_mask=None, position_ids=positions
+        )
+        if i + 1 in layers:
+            out.append(hidden)
+    return out
+
+
+def _ids(tokenizer: Any, text: str) -> list[int]:
+    """`<bos>` and the last MAX_TOKENS tokens, never fewer than two ids; special tokens in the text are plain text."""
+    ids = tokenizer(text[-4 * MAX_TOKENS * 4 :], add_special_tokens=False, split_special_tokens=True)["input_ids"]
+    return [tokenizer.bos_token_id, *(ids or [tokenizer.eos_token_id])[-MAX_TOKENS:]]
+
+
+def _batches(lengths: Sequence[int]) -> list[list[int]]:
+    """Indices in groups of like length, each of at most BATCH_TOKENS padded tokens."""
+    out: list[list[int]] = [[]]
+    for i in sorted(range(len(lengths)), key=lambda i: lengths[i]):
+        if out[-1] and (len(out[-1]) + 1) * lengths[i] > BATCH_TOKENS:
+            out.append([])
+        out[-1].append(i)
+    return [b for b in out if b]
