@@ -100,3 +100,19 @@ def test_ticks_enclose(low, high):
     assert marks[0] <= low + 1e-12
     assert marks[-1] >= high - 1e-12
     assert 2 <= len(marks) <= 8
+
+
+def test_a_report_is_served_as_paper(tmp_path):
+    from hearmeglm.recipe_file import load_recipe
+    from hearmeglm.run import RunDir
+
+    run = RunDir.create(tmp_path / "甲", load_recipe("demo"))
+    (run.path / "report").mkdir()
+    (run.path / "report" / "report.html").write_text("<h1>报告</h1>", encoding="utf-8")
+    front = serve.make_app(tmp_path)
+    reply = _ask(front, "/report/甲/report.html")
+    assert "报告" in reply.text
+    assert reply.headers["content-security-policy"].startswith("sandbox; default-src 'none'")
+    assert _ask(front, "/report/甲/recipe.yaml").status_code == 404
+    assert _ask(front, "/report/乙/report.html").status_code == 404
+    assert _ask(front, "/report/..%2f甲/report.html").status_code == 404

@@ -5,6 +5,7 @@ from __future__ import annotations
 from html import escape
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from ..models.gguf_quantize import QUANTS
 from ..recipe import Recipe
@@ -135,6 +136,6 @@ def _reports(run: RunDir | None, desk: Desk) -> tuple[str, list[str]]:
     newest = max((p for p in found if p.suffix == ".html"), key=lambda p: p.stat().st_mtime, default=None)
     if newest is None:
         return markup.notice(w("report.ready"), "good", *(p.name for p in found)), [str(p) for p in found]
-    text = newest.read_text(encoding="utf-8")
-    frame = f'<iframe class="hm-report" title="{escape(w("report.preview"))}" sandbox srcdoc="{escape(text, quote=True)}"></iframe>'
+    source = f"/report/{quote(run.path.name)}/{quote(newest.name)}?{newest.stat().st_mtime_ns}" if run else ""
+    frame = f'<iframe class="hm-report" title="{escape(w("report.preview"))}" sandbox src="{escape(source)}"></iframe>'
     return frame, [str(p) for p in found]

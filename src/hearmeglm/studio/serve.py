@@ -8,12 +8,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ..errors import UserError
+from ..errors import HearmeError, UserError
 from .app import desks, page
 from .front import LOCAL, Front
+from .store import Store
 
 PASSWORD = "HEARME_STUDIO_PASSWORD"
 SHORTEST = 10
+PAPER = "sandbox; default-src 'none'; img-src data:; style-src 'unsafe-inline'; font-src data:; frame-ancestors 'self'"
+"""A report shows its own pictures and does nothing."""
 FONT = [
     "HearMe Emoji",
     "system-ui",
@@ -44,7 +47,9 @@ def make_app(root: Path, lang: str = "zh", password: str = "", hosts: set[str] |
     app: Any = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     style = Path(__file__).with_name("studio.css").read_text(encoding="utf-8")
     root.mkdir(parents=True, exist_ok=True)
-    for code, desk in desks(root.resolve()).items():
+    both = desks(root.resolve())
+    _serve_reports(app, both[lang].store)
+    for code, desk in both.items():
         blocks = page(desk)
         blocks.queue(default_concurrency_limit=4)
         app = gr.mount_gradio_app(
@@ -52,6 +57,21 @@ def make_app(root: Path, lang: str = "zh", password: str = "", hosts: set[str] |
             enable_monitoring=False, pwa=False, theme=theme(), css=style, mcp_server=False,
         )  # fmt: skip
     return Front(app, lang, password, hosts)
+
+
+def _serve_reports(app: Any, store: Store) -> None:
+    """`/report/RUN/FILE`: a report for the preview, beside the page rather than inside its updates (it may be megabytes)."""
+    from fastapi.responses import FileResponse, PlainTextResponse
+
+    @app.get("/report/{run}/{name}", response_model=None)
+    def report(run: str, name: str) -> Any:
+        try:
+            path = store.open(run).path / "report" / Path(name).name
+        except HearmeError as err:
+            return PlainTextResponse(str(err), 404)
+        if path.suffix != ".html" or not path.is_file():
+            return PlainTextResponse("expected an HTML report, found none", 404)
+        return FileResponse(path, media_type="text/html", headers={"content-security-policy": PAPER})
 
 
 def theme() -> Any:
