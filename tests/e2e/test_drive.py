@@ -33,7 +33,7 @@ OWN_WORDS = """() => [...document.querySelectorAll('label > span, [data-testid=b
 SERIOUS = {"serious", "critical"}
 
 
-whole = pytest.mark.skipif(not os.environ.get("HEARME_E2E"), reason="a look at every page, asked for by `make e2e`")
+whole = pytest.mark.skipif(not os.environ.get("HEARME_E2E"), reason="more than the way itself: asked for by `make e2e`")
 
 
 def _walk(browser, studio, lang: str, pictures: Path) -> Walk:
@@ -87,6 +87,7 @@ def _some_run(walk: Walk, studio, recipe) -> str:
     return next(p.parent.name for p in sorted(studio.runs.glob("*/recipe.yaml")))
 
 
+@whole
 def test_a_broken_data_set_is_a_readable_error(browser, studio, tiny_recipe, pictures, tmp_path):
     broken = tmp_path / "broken.json"
     broken.write_text('[{"messages": [{"role": "user", "content": "hi"', encoding="utf-8")
@@ -104,6 +105,7 @@ def test_a_broken_data_set_is_a_readable_error(browser, studio, tiny_recipe, pic
     walk.page.close()
 
 
+@whole
 def test_a_killed_server_finds_its_training_again(browser, studio, tiny_recipe, pictures):
     walk = _walk(browser, studio, "en", pictures)
     walk.open(studio.url)
