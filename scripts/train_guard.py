@@ -105,7 +105,9 @@ def cross_validated(
     return z, fit(use)
 
 
-def choose(found: list[Found], p: np.ndarray, y: np.ndarray, fresh: np.ndarray, posts: np.ndarray, share: float) -> Thresholds:
+def choose(
+    found: list[Found], p: np.ndarray, y: np.ndarray, fresh: np.ndarray, posts: np.ndarray, share: float
+) -> Thresholds:
     """Thresholds at which about this share of the fresh negatives is a false alarm, and recall is highest.
 
     Args:

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
-os.environ.setdefault("HEARME_GUARD_LAYERS", "rules+linear")  # tests of the model-based layer ask for it; the others stay fast
+os.environ.setdefault(
+    "HEARME_GUARD_LAYERS", "rules+linear"
+)  # tests of the model-based layer ask for it; the others stay fast
 
 
 @pytest.fixture

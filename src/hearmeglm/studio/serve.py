@@ -63,7 +63,6 @@ def _serve_reports(app: Any, store: Store) -> None:
     """`/report/RUN/FILE`: a report for the preview, beside the page rather than inside its updates (it may be megabytes)."""
     from fastapi.responses import FileResponse, PlainTextResponse
 
-    @app.get("/report/{run}/{name}", response_model=None)
     def report(run: str, name: str) -> Any:
         try:
             path = store.open(run).path / "report" / Path(name).name
@@ -72,6 +71,8 @@ def _serve_reports(app: Any, store: Store) -> None:
         if path.suffix != ".html" or not path.is_file():
             return PlainTextResponse("expected an HTML report, found none", 404)
         return FileResponse(path, media_type="text/html", headers={"content-security-policy": PAPER})
+
+    app.get("/report/{run}/{name}", response_model=None)(report)
 
 
 def theme() -> Any:
