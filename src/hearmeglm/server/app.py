@@ -89,7 +89,7 @@ class Serving:
 def build_app(serving: Serving) -> ASGIApp:
     """The ASGI application."""
     if serving.policy is not None:
-        guard()  # loaded before the first request waits for it
+        guard().prepare([("你好", "hello")])  # loaded before the first request waits for it
     metrics = server_metrics()
     queue = FairQueue(serving.limits.running, serving.limits.waiting)
     metrics.gauge("hearme_running", "Replies being made.", lambda: queue.running)
