@@ -23,7 +23,7 @@ import numpy as np
 from scipy.sparse import csr_matrix
 from sklearn.linear_model import LogisticRegression
 
-from hearmeglm.safety.classifier import BUCKETS, FINDINGS, gram_set
+from hearmeglm.safety.classifier import BUCKETS, gram_set
 from hearmeglm.safety.decision import Found, Thresholds, decide
 from hearmeglm.safety.guard import RULES, Guard
 from hearmeglm.safety.lexicon import HIGH, KINDS, LOW, MODERATE
@@ -250,7 +250,6 @@ def write_linear(path: Path, heads: list[Any], t: Thresholds) -> None:
             out,
             weights=np.round(words / scale[:, None]).astype(np.int8),
             scale=scale.astype(np.float32),
-            findings=np.zeros((2, FINDINGS), np.float32),
             bias=np.array([h.intercept_[0] for h in heads], dtype=np.float32),
             thresholds=np.array(astuple(t)),
         )

@@ -1,14 +1,12 @@
-"""The trained part of the guard: two logistic heads (risk, crisis) over hashed character n-grams and the rules' findings.
+"""The trained part of the guard: two logistic heads (risk, crisis) over hashed character n-grams.
 
-`scripts/train_guard.py` makes `rules/weights.npz`; inference is numpy only. score = b + Σ w[n-gram] / sqrt(number of n-grams)
-+ Σ v[finding], then the logistic function. An n-gram is a run of 1, 2, 3, 4 or 6 code points of the masked text.
+`scripts/train_guard.py` makes `rules/weights.npz`; inference is numpy only. score = b + Σ w[n-gram] / sqrt(number of n-grams),
+then the logistic function. An n-gram is a run of 1, 2, 3, 4 or 6 code points of the masked text.
 """
 
 from __future__ import annotations
 
 import io
-import zlib
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +17,6 @@ from .decision import Thresholds
 
 SIZES = (1, 2, 3, 4, 6)
 BUCKETS = 1 << 17
-FINDINGS = 1 << 10
 CHUNK = 220
 """Longer texts are scored in windows of this many characters, and the worst window counts: a long message dilutes nothing."""
 
@@ -52,11 +49,6 @@ def gram_set(text: str) -> Ints:
     return np.unique(grams(text)[0])
 
 
-def finding_set(findings: Sequence[str]) -> Ints:
-    """Buckets of the rules' findings (rule with level, frames, signs)."""
-    return np.unique(np.array([zlib.crc32(f.encode()) % FINDINGS for f in findings], dtype=np.int64))
-
-
 def windows(text: str) -> list[str]:
     """Overlapping windows of at most CHUNK characters."""
     if len(text) <= CHUNK:
@@ -71,13 +63,11 @@ class Classifier:
 
     Attributes:
         weights: (2, BUCKETS) float32: risk, crisis.
-        findings: (2, FINDINGS) float32.
         bias: (2,).
         thresholds: for its probabilities.
     """
 
     weights: npt.NDArray[np.float32]
-    findings: npt.NDArray[np.float32]
     bias: npt.NDArray[np.float32]
     thresholds: Thresholds
 
@@ -90,23 +80,17 @@ class Classifier:
         """
         with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as file:
             weights = file["weights"].astype(np.float32) * file["scale"][:, None]
-            model = cls(
-                weights, file["findings"].astype(np.float32), file["bias"], Thresholds(*file["thresholds"].tolist())
-            )
-        if model.weights.shape != (2, BUCKETS) or model.findings.shape != (2, FINDINGS):
+            model = cls(weights, file["bias"], Thresholds(*file["thresholds"].tolist()))
+        if model.weights.shape != (2, BUCKETS):
             raise ValueError(f"weights of shape {model.weights.shape}, expected {(2, BUCKETS)}")
-        if not np.isfinite(model.weights).all() or not np.isfinite(model.findings).all():
+        if not np.isfinite(model.weights).all():
             raise ValueError("weights are not finite")
         return model
 
-    def score(self, text: str, findings: Sequence[str]) -> tuple[float, float]:
-        """Probabilities (risk, crisis) of a masked text with the rules' findings."""
-        flags = finding_set(findings)
-        bias = self.bias + (self.findings[:, flags].sum(axis=1) if len(flags) else 0.0)
-        z = (
-            np.max([self.weights[:, g].sum(axis=1) / np.sqrt(len(g)) for g in map(gram_set, windows(text))], axis=0)
-            + bias
-        )
+    def score(self, text: str) -> tuple[float, float]:
+        """Probabilities (risk, crisis) of a masked text."""
+        parts = [self.weights[:, g].sum(axis=1) / np.sqrt(len(g)) for g in map(gram_set, windows(text))]
+        z = np.max(parts, axis=0) + self.bias
         p = 1.0 / (1.0 + np.exp(-z))
         return float(p[0]), float(p[1])
 

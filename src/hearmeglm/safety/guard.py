@@ -210,9 +210,9 @@ class Guard:
         self, text: str, masked: str, session: Session, classifier: Classifier
     ) -> tuple[float, float, Thresholds, Heard | None]:
         """(risk, crisis, the thresholds they are held against, what the model heard) of a message; crisis of the talk as well."""
-        linear = [classifier.score(masked, ())]
+        linear = [classifier.score(masked)]
         if session.turns > 1:
-            linear.append(classifier.score(session.tail, ()))
+            linear.append(classifier.score(session.tail))
         texts = [text, session.said][: len(linear)]
         heard = self.listener.hear(texts) if self.listener is not None else None
         if heard is None or self.listener is None:
