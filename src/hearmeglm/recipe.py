@@ -200,6 +200,11 @@ class Sampling(Section):
     top_p: Fraction = Field(1.0, description="Keep the smallest set of tokens whose probability reaches this.")
     top_k: Annotated[int, Field(ge=0)] = Field(0, description="Keep the k likeliest tokens; 0: all.")
     repetition_penalty: float = Field(1.0, gt=0, description="Divide the scores of tokens already used by this.")
+    dry_multiplier: float | None = Field(
+        None,
+        ge=0,
+        description="Penalise what repeats an earlier part of the reply (DRY). 0: off, 0.8: usual; empty: as the model's recipe.",
+    )
     max_new_tokens: Positive = Field(128, description="Longest reply in tokens.")
     seed: int = Field(0, description="Seed of the draw; unused when greedy.")
     stop: tuple[str, ...] = Field((), description="Texts that end a reply (not part of it).")

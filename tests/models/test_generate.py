@@ -156,7 +156,7 @@ def test_warp_equals_transformers():
     expected = z[None]
     for step in (TemperatureLogitsWarper(0.7), TopKLogitsWarper(40), TopPLogitsWarper(0.8)):
         expected = step(None, expected)
-    assert torch.allclose(s.warp(z, [], sampling), expected.softmax(-1)[0], atol=1e-6)
+    assert torch.allclose(s.warp(z, [], [], sampling), expected.softmax(-1)[0], atol=1e-6)
 
 
 def test_prompts_that_cannot_be_answered_are_named(model):

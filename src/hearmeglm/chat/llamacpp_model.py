@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ModelError
+from ..models import dry
 from ..models.gguf_header import TEMPLATE_KEY, read_header
 from ..models.template import Template, find_template
 from ..recipe import Sampling
@@ -143,7 +144,12 @@ def request(prompt: list[int], sampling: Sampling, context: int) -> dict[str, An
         "min_p": 0.0,
         "repeat_penalty": sampling.repetition_penalty,
         "repeat_last_n": context,
-        "samplers": ["penalties", "temperature", "top_k", "top_p"],
+        "dry_multiplier": sampling.dry_multiplier or 0.0,
+        "dry_base": dry.BASE,
+        "dry_allowed_length": dry.ALLOWED,
+        "dry_penalty_last_n": sampling.max_new_tokens,
+        "dry_sequence_breakers": [],
+        "samplers": ["penalties", "dry", "temperature", "top_k", "top_p"],
         "seed": sampling.seed,
         "cache_prompt": True,
         "return_tokens": True,

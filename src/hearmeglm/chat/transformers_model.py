@@ -22,10 +22,17 @@ class TransformersModel:
     """Local weights; one reply at a time (a lock), streamed token by token with a KV cache."""
 
     def __init__(
-        self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, template: Template, name: str
+        self,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        template: Template,
+        name: str,
+        *,
+        dry_multiplier: float = 0.0,
     ) -> None:
         self.model, self.tokenizer, self.template, self.name = model, tokenizer, template, name
         self.context: int | None = getattr(model.config, "max_position_embeddings", None)
+        self.dry_multiplier = dry_multiplier
         self._lock = Lock()
 
     @classmethod
@@ -36,10 +43,12 @@ class TransformersModel:
         model = load_model(
             ref.source, adapter=ref.adapter, dtype=dtype, device=device, trust_remote_code=ref.trust_remote_code
         )
-        return cls(model, tokenizer, template, ref.name)
+        return cls(model, tokenizer, template, ref.name, dry_multiplier=ref.dry_multiplier)
 
     def stream(self, messages: Sequence[Message], sampling: Sampling) -> Iterator[Chunk]:
         """See `ChatModel.stream`."""
+        if sampling.dry_multiplier is None:
+            sampling = sampling.model_copy(update={"dry_multiplier": self.dry_multiplier})
         room = self.context - sampling.max_new_tokens if self.context else None
         prompt = self.template.encode_prompt(messages, self.tokenizer, room)
         stop = StopFilter((*self.template.stop_strings, *sampling.stop))
@@ -75,17 +84,17 @@ class TransformersModel:
         cache = DynamicCache(config=self.model.config)
         device = self.model.device
         generator = torch.Generator(device).manual_seed(sampling.seed)
-        ids, seen = prompt, list(prompt)
+        ids, reply = prompt, list[int]()
         for _ in range(sampling.max_new_tokens):
             with torch.inference_mode():
                 batch = torch.tensor([ids], device=device)
                 logits = self.model(input_ids=batch, past_key_values=cache, use_cache=True, logits_to_keep=1).logits[
                     :, -1
                 ]
-                (token,) = choose(logits, [seen], sampling, [generator])
+                (token,) = choose(logits, [prompt], [reply], sampling, [generator])
             if token in stops:
                 yield None
                 return
             yield token
             ids = [token]
-            seen.append(token)
+            reply.append(token)

@@ -137,8 +137,8 @@ def generate(
         return out
 
     def pick(logits: torch.Tensor, rows_: list[_Row]) -> list[int]:
-        seen = [[*prompts[r.index], *r.ids] if sampling.repetition_penalty != 1 else [] for r in rows_]
-        return choose(logits, seen, sampling, [r.generator for r in rows_])
+        before, replies = [prompts[r.index] for r in rows_], [r.ids for r in rows_]
+        return choose(logits, before, replies, sampling, [r.generator for r in rows_])
 
     with ExitStack() as stack:
         stack.enter_context(torch.inference_mode())

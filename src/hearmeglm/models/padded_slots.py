@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad as zero_pad
 from torch.nn.functional import scaled_dot_product_attention
 
 
@@ -49,6 +50,7 @@ class PaddedSlots:
         self._joined: _Block | None = None
         self._fresh: dict[int, tuple[Tensor, Tensor]] = {}
         self._segments: dict[int, tuple[int, int]] | None = None  # start -> length, width
+        self._prompt_masks: dict[tuple[int, int, int, int | None], Tensor] = {}
 
     def prefill(self, segments: Sequence[int]) -> None:
         """The next forward pass holds new prompts of these lengths, end to end."""
@@ -57,6 +59,7 @@ class PaddedSlots:
             self._segments[start] = length, next(self._coming)
             start += length
         self._fresh.clear()
+        self._prompt_masks.clear()
         self._joined = None
 
     def admit(self, start: int, length: int) -> None:
@@ -151,16 +154,25 @@ class PaddedSlots:
         share = query.shape[1] // key.shape[1]
         outs = []
         for start, (length, width) in self._segments.items():
-            pad = width - length
-            q, k, v = (
-                torch.nn.functional.pad(x[:, :, start : start + length], (0, 0, pad, 0)) for x in (query, key, value)
-            )
-            k, v = (x.repeat_interleave(share, dim=1) for x in (k, v))
-            at = torch.arange(width, device=q.device)
-            seen = (at[:, None] >= at) & (at >= pad)
-            if window is not None:
-                seen &= at[:, None] - at < window
-            seen[:pad, 0] = True  # a padded query sees something, or it would be NaN
-            out = scaled_dot_product_attention(q, k, v, attn_mask=seen, scale=scaling)
-            outs.append(out[:, :, pad:])
+            pad, part = width - length, slice(start, start + length)
+            # padding is left out where the kernel's blocks of queries and keys stay the same
+            above, left = pad % (256 if width >= 768 else 64), pad % 512
+            q = zero_pad(query[:, :, part], (0, 0, above, 0))
+            k, v = (zero_pad(x[:, :, part], (0, 0, left, 0)).repeat_interleave(share, dim=1) for x in (key, value))
+            mask = self._causal(q, length, above, left, window)
+            outs.append(scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=scaling)[:, :, above:])
         return torch.cat(outs, dim=2).transpose(1, 2).contiguous()
+
+    def _causal(self, q: Tensor, length: int, above: int, left: int, window: int | None) -> Tensor:
+        """Additive mask, (above + length, left + length): the same for all layers with the same window."""
+        window = None if window is None or window >= length else window
+        shape = length, above, left, window
+        if shape not in self._prompt_masks:
+            at = torch.arange(-above, length, device=q.device)[:, None]
+            to = torch.arange(-left, length, device=q.device)
+            seen = (to <= at) & (to >= 0)
+            if window is not None:
+                seen &= at - to < window
+            seen[:above, 0] = True  # a padded query sees something, or it would be NaN
+            self._prompt_masks[shape] = torch.zeros_like(seen, dtype=q.dtype).masked_fill_(~seen, -torch.inf)
+        return self._prompt_masks[shape]

@@ -14,6 +14,7 @@ from typing import Literal
 from ..errors import ModelError, RunError
 from ..files import read_json
 from ..recipe import Recipe
+from ..recipe_file import load_recipe
 from ..run import RunDir
 from .load import STARTER, check_hub_id
 
@@ -35,6 +36,7 @@ class ModelRef:
         source: base (hf), file (gguf) or URL (remote).
         adapter: PEFT adapter directory, if any.
         template: template name, or `auto`.
+        dry_multiplier: what a `Sampling` without its own gets: the recipe's.
     """
 
     kind: Literal["hf", "gguf", "remote"]
@@ -43,6 +45,7 @@ class ModelRef:
     adapter: Path | None = None
     template: str = "auto"
     trust_remote_code: bool = False
+    dry_multiplier: float = 0.0
 
 
 def resolve(ref: str | None) -> ModelRef:
@@ -105,12 +108,13 @@ def _run(run: RunDir, stage: str | None) -> ModelRef:
         if not finished:
             raise RunError("no stage of this run is trained yet", where=str(run.path), hint=f"hearme train {run.path}")
         stage = finished[-1]
+    rest = recipe.template, recipe.trust_remote_code, recipe.evaluation.sampling.dry_multiplier or 0.0
     if stage == "base":
-        return ModelRef("hf", f"{name}:base", recipe.base, None, recipe.template, recipe.trust_remote_code)
+        return ModelRef("hf", f"{name}:base", recipe.base, None, *rest)
     if stage not in recipe.stages:
         raise RunError(f"expected one of base, {', '.join(recipe.stages)}, found {stage!r}", where=str(run.path))
     source, adapter = stage_weights(run, stage)
-    return ModelRef("hf", f"{name}:{stage}", source, adapter, recipe.template, recipe.trust_remote_code)
+    return ModelRef("hf", f"{name}:{stage}", source, adapter, *rest)
 
 
 def _adapter(path: Path, name: str) -> ModelRef:
@@ -119,7 +123,13 @@ def _adapter(path: Path, name: str) -> ModelRef:
         raise ModelError(
             "expected an adapter that names its base (base_model_name_or_path), found none", where=str(path)
         )
-    return ModelRef("hf", name, STARTER if Path(base).name == "gemma-3-270m" else base, path)
+    dry = (
+        load_recipe(path / "recipe.yaml").evaluation.sampling.dry_multiplier
+        if (path / "recipe.yaml").is_file()
+        else None
+    )
+    source = STARTER if Path(base).name == "gemma-3-270m" else base
+    return ModelRef("hf", name, source, path, dry_multiplier=dry or 0.0)
 
 
 def _default() -> ModelRef:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ..recipe import Sampling
+from . import dry
 
 _BLOCK = 512
 
@@ -29,14 +30,14 @@ def argmax(logits: Tensor) -> Tensor:
     return best * _BLOCK + inside
 
 
-def warp(logits: Tensor, seen: Sequence[int], sampling: Sampling) -> Tensor:
-    """Probabilities of one row after repetition penalty, temperature, top-k and top-p, (V,) float32.
+def warp(logits: Tensor, prompt: Sequence[int], reply: Sequence[int], sampling: Sampling) -> Tensor:
+    """Probabilities of one row after the penalties, temperature, top-k and top-p, (V,) float32.
 
     Args:
         logits: (V,).
-        seen: token ids of prompt and reply so far (for the penalty).
+        prompt, reply: token ids so far (for the penalties).
     """
-    z = penalised(logits, seen, sampling.repetition_penalty) / sampling.temperature
+    z = penalised(logits, prompt, reply, sampling) / sampling.temperature
     if sampling.top_k and sampling.top_k < len(z):
         z = z.masked_fill(z < z.topk(sampling.top_k).values[-1], -torch.inf)
     p = z.softmax(-1)
@@ -49,27 +50,48 @@ def warp(logits: Tensor, seen: Sequence[int], sampling: Sampling) -> Tensor:
     return p
 
 
-def penalised(logits: Tensor, seen: Sequence[int], penalty: float) -> Tensor:
-    """CTRL's repetition penalty (Keskar et al. 2019): scores of seen tokens divided if positive, multiplied if negative."""
+def penalised(logits: Tensor, prompt: Sequence[int], reply: Sequence[int], sampling: Sampling) -> Tensor:
+    """Scores of one row, float32 (V,), after two penalties that are off by default.
+
+    CTRL's repetition penalty (Keskar et al. 2019): scores of tokens seen in prompt or reply are divided if positive, multiplied
+    if negative. DRY ("don't repeat yourself", as in llama.cpp): see `dry`.
+    """
     z = logits.float()
-    if penalty != 1 and seen:
-        index = torch.tensor(sorted(set(seen)), device=z.device)
+    seen = {*prompt, *reply} if sampling.repetition_penalty != 1 else set()
+    if seen:
+        index = torch.tensor(sorted(seen), device=z.device)
         z = z.clone()
-        z[index] = torch.where(z[index] > 0, z[index] / penalty, z[index] * penalty)
+        z[index] = torch.where(
+            z[index] > 0, z[index] / sampling.repetition_penalty, z[index] * sampling.repetition_penalty
+        )
+    multiplier = sampling.dry_multiplier or 0.0
+    again = dry.repeats(reply) if multiplier else {}
+    if again:
+        index = torch.tensor(list(again), device=z.device)
+        power = torch.tensor([float(n - dry.ALLOWED) for n in again.values()], device=z.device)
+        z = z.index_add(0, index, multiplier * dry.BASE**power, alpha=-1)
     return z
 
 
+def plain(sampling: Sampling) -> bool:
+    """Whether the next token is the likeliest, whatever came before."""
+    return sampling.temperature == 0 and sampling.repetition_penalty == 1 and not sampling.dry_multiplier
+
+
 def choose(
-    logits: Tensor, seen: Sequence[Sequence[int]], sampling: Sampling, generators: Sequence[torch.Generator | None]
+    logits: Tensor,
+    prompts: Sequence[Sequence[int]],
+    replies: Sequence[Sequence[int]],
+    sampling: Sampling,
+    generators: Sequence[torch.Generator | None],
 ) -> list[int]:
     """The next token of each row of `logits` (n, V)."""
-    if sampling.temperature == 0:
-        if sampling.repetition_penalty != 1:
-            logits = torch.stack(
-                [penalised(z, s, sampling.repetition_penalty) for z, s in zip(logits, seen, strict=True)]
-            )
+    if plain(sampling):
         return [int(i) for i in argmax(logits).tolist()]
+    rows = zip(logits, prompts, replies, strict=True)
+    if sampling.temperature == 0:
+        return [int(i) for i in argmax(torch.stack([penalised(z, p, r, sampling) for z, p, r in rows])).tolist()]
     return [
-        int(torch.multinomial(warp(z, s, sampling), 1, generator=g))
-        for z, s, g in zip(logits, seen, generators, strict=True)
+        int(torch.multinomial(warp(z, p, r, sampling), 1, generator=g))
+        for (z, p, r), g in zip(rows, generators, strict=True)
     ]

@@ -19,7 +19,7 @@ import torch
 from ..chat.transformers_model import TransformersModel
 from ..models.generate import prefill
 from ..models.packed_linear import packed_linears
-from ..models.sampling import choose
+from ..models.sampling import argmax, choose, plain
 from ..models.slots import Slots, use_slots
 from ..recipe import Sampling
 
@@ -48,9 +48,17 @@ class BatchedModel(TransformersModel):
     """
 
     def __init__(
-        self, model: Any, tokenizer: Any, template: Template, name: str, *, rows: int = 8, context: int = 2048
+        self,
+        model: Any,
+        tokenizer: Any,
+        template: Template,
+        name: str,
+        *,
+        rows: int = 8,
+        context: int = 2048,
+        dry_multiplier: float = 0.0,
     ) -> None:
-        super().__init__(model, tokenizer, template, name)
+        super().__init__(model, tokenizer, template, name, dry_multiplier=dry_multiplier)
         self._lock = nullcontext()  # type: ignore[assignment]  # several talks at a time is the point
         self.context = self._capacity = min(context, self.context or context)
         self.rows = rows
@@ -152,15 +160,14 @@ class BatchedModel(TransformersModel):
 
     def _choose(self, jobs: list[_Job], logits: torch.Tensor) -> list[int]:
         tokens = [0] * len(jobs)
-        plain = Sampling()
-        greedy = [i for i, j in enumerate(jobs) if j.generator is None and j.sampling.repetition_penalty == 1]
+        greedy = [i for i, job in enumerate(jobs) if plain(job.sampling)]
         if greedy:
             rows = logits if len(greedy) == len(jobs) else logits[greedy]
-            for i, token in zip(greedy, choose(rows, [()] * len(greedy), plain, [None] * len(greedy)), strict=True):
+            for i, token in zip(greedy, argmax(rows).tolist(), strict=True):
                 tokens[i] = token
         for i in sorted(set(range(len(jobs))) - set(greedy)):
             job = jobs[i]
-            tokens[i] = choose(logits[i : i + 1], [[*job.prompt, *job.ids]], job.sampling, [job.generator])[0]
+            tokens[i] = choose(logits[i : i + 1], [job.prompt], [job.ids], job.sampling, [job.generator])[0]
         return tokens
 
 

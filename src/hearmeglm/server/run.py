@@ -45,7 +45,15 @@ def open_backend(ref: str | None, urls: Sequence[str], *, users: int, context: i
     from .batching import BatchedModel
 
     one = TransformersModel.load(found)
-    return BatchedModel(one.model, one.tokenizer, one.template, one.name, rows=users, context=context)
+    return BatchedModel(
+        one.model,
+        one.tokenizer,
+        one.template,
+        one.name,
+        rows=users,
+        context=context,
+        dry_multiplier=one.dry_multiplier,
+    )
 
 
 def serve(serving: Serving, host: str, port: int, console: Console) -> None:

@@ -71,6 +71,7 @@ class ChatRequest(BaseModel):
     top_p: float | None = Field(None, ge=0, le=1, allow_inf_nan=False)
     top_k: int | None = Field(None, ge=0, le=1_000_000)
     repetition_penalty: float | None = Field(None, gt=0, le=10, allow_inf_nan=False)
+    dry_multiplier: float | None = Field(None, ge=0, le=10, allow_inf_nan=False)
     seed: int | None = Field(None, ge=0, lt=2**32)
     stop: Stop | Annotated[list[Stop], Field(max_length=4)] | None = None
     user: str | None = Field(None, max_length=256, description="Names the session if X-Session-Id does not.")
@@ -87,6 +88,7 @@ class ChatRequest(BaseModel):
         "top_p",
         "top_k",
         "repetition_penalty",
+        "dry_multiplier",
         "seed",
         "n",
         "presence_penalty",
@@ -137,6 +139,7 @@ class ChatRequest(BaseModel):
             "top_p": self.top_p,
             "top_k": self.top_k,
             "repetition_penalty": self.repetition_penalty,
+            "dry_multiplier": self.dry_multiplier,
             "seed": secrets.randbits(32) if self.seed is None else self.seed,
             "max_new_tokens": asked or min(limits.default_tokens, limits.new_tokens),
             "stop": None if self.stop is None else (self.stop,) if isinstance(self.stop, str) else tuple(self.stop),
