@@ -77,7 +77,7 @@ def test_a_batch_that_fails_does_not_end_the_server(
     batched: BatchedModel, alone: dict[int, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr("hearmeglm.server.batching.choose", lambda *_: 1 / 0)
+        patch.setattr("hearmeglm.server.batching.argmax", lambda *_: 1 / 0)
         with pytest.raises(RuntimeError, match="the batch failed"):
             complete(batched, TALKS[0], sampling())
     assert complete(batched, TALKS[0], sampling()).text == alone[0]

@@ -76,6 +76,7 @@ def bodies() -> Iterator[tuple[str, bytes, set[int]]]:
         "top_p": [-0.1, 1.1, "x"],
         "top_k": [-1, 10**12, 0.5],
         "repetition_penalty": [0, -1, 1e9],
+        "dry_multiplier": [-1, 1e9, "x"],
         "max_tokens": [0, -5, 1e30, 65, 2**63, "many"],
         "seed": [-1, 2**40, "x"],
         "stop": ["", [""], ["a"] * 5, ["x" * 65], 7, [None]],

@@ -264,9 +264,20 @@ def test_smoothing_starts_at_the_first_value_and_keeps_a_constant() -> None:
 
 
 @pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::UserWarning", "ignore::DeprecationWarning")  # trl's own
-def test_preferences_raise_the_chosen_answer_above_the_rejected_one(base: Path, tmp_path: Path) -> None:
+def test_preferences_raise_the_chosen_answer_above_the_rejected_one(
+    base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     pytest.importorskip("trl")
     from hearmeglm.recipe import parse_recipe
+    from hearmeglm.train import checkpoints
+    from hearmeglm.train.watch import Watch
+
+    def broken_at(step: int):
+        def on_step_end(self, args, state, control, **_):
+            if state.global_step == step:
+                raise KeyboardInterrupt
+
+        return on_step_end
 
     recipe, run = make_run(tmp_path / "run", base)
     pairs = tmp_path / "pairs.jsonl"
@@ -286,6 +297,24 @@ def test_preferences_raise_the_chosen_answer_above_the_rejected_one(base: Path, 
     assert result["reward_margin"] > 0.1
     assert adapter(recipe, run, "stage3").keys() == adapter(recipe, run, "stage2").keys()
     assert train_stage(recipe, run, "stage3").skipped
+
+    # broken off and started again: the same weights, from the checkpoint on; and pairs as the studio's votes write them
+    votes = [
+        {**p, **{k: [{"role": "assistant", "content": p[k]}] for k in ("chosen", "rejected")}}
+        for _, p in read_jsonl(pairs)
+    ]
+    whole = adapter(recipe, run, "stage3")
+    write_jsonl(pairs, votes)
+    monkeypatch.setattr(Watch, "on_step_end", broken_at(8))
+    with pytest.raises(KeyboardInterrupt):
+        train_stage(recipe, run, "stage3")
+    monkeypatch.undo()
+    assert checkpoints.newest(run.step("stage3").path / "checkpoints") is not None
+    train_stage(recipe, run, "stage3")
+    again = adapter(recipe, run, "stage3")
+    assert all(torch.equal(whole[name], again[name]) for name in whole)
+    assert "goes on from step" in capsys.readouterr().err
+
     pairs.write_text('{"prompt": [], "chosen": "a", "rejected": "b"}\n')
     with pytest.raises(DataError, match=r"pairs.jsonl:1: expected prompt"):
         train_stage(recipe, run, "stage3")

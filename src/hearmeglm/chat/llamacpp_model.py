@@ -148,7 +148,6 @@ def request(prompt: list[int], sampling: Sampling, context: int) -> dict[str, An
         "dry_base": dry.BASE,
         "dry_allowed_length": dry.ALLOWED,
         "dry_penalty_last_n": sampling.max_new_tokens,
-        "dry_sequence_breakers": [],
         "samplers": ["penalties", "dry", "temperature", "top_k", "top_p"],
         "seed": sampling.seed,
         "cache_prompt": True,

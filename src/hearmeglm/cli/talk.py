@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from ..chat.model import ChatModel
     from ..chat.sessions import KeptTalk
     from ..models.reference import ModelRef
-    from ..recipe import Sampling
     from ..safety.policy import Policy
     from ..types import Message
 
@@ -43,6 +42,10 @@ def chat(
     ] = 0.9,
     top_k: Annotated[int, typer.Option(min=0, help="Keep the k likeliest tokens; 0: all.")] = 0,
     repetition_penalty: Annotated[float, typer.Option(min=0.01, help="Above 1: avoid repeating.")] = 1.0,
+    dry_multiplier: Annotated[
+        float | None,
+        typer.Option(min=0, help="Penalise what repeats the reply so far (DRY); default: the model's own."),
+    ] = None,
     max_new_tokens: Annotated[int, typer.Option(min=1, help="Longest reply in tokens.")] = 256,
     seed: Annotated[int, typer.Option(help="Seed of the draw.")] = 0,
     region: Annotated[
@@ -64,6 +67,7 @@ def chat(
     from ..chat.open import open_model
     from ..chat.terminal import TerminalChat
     from ..models.reference import resolve
+    from ..recipe import Sampling
     from ..safety.hotlines import check_region
     from ..safety.policy import may_open
     from .screen import Screen, agree
@@ -87,7 +91,15 @@ def chat(
         talk = TerminalChat(
             model=guarded.model if guarded else inner,
             write=screen.write,
-            sampling=_sampling(temperature, top_p, top_k, repetition_penalty, max_new_tokens, seed),
+            sampling=Sampling(
+                temperature=temperature,
+                top_p=top_p,
+                top_k=top_k,
+                repetition_penalty=repetition_penalty,
+                dry_multiplier=dry_multiplier,
+                max_new_tokens=max_new_tokens,
+                seed=seed,
+            ),
             system=system,
             lang=words,
             open_base=(lambda: open_model(_base_of(ref.source, ref.template))) if ref.adapter else None,
@@ -193,14 +205,6 @@ def _is_here(url: str) -> bool:
     from ..safety.policy import is_loopback
 
     return is_loopback(urlsplit(url).hostname or "")
-
-
-def _sampling(temperature: float, top_p: float, top_k: int, penalty: float, tokens: int, seed: int) -> Sampling:
-    from ..recipe import Sampling
-
-    return Sampling(
-        temperature=temperature, top_p=top_p, top_k=top_k, repetition_penalty=penalty, max_new_tokens=tokens, seed=seed
-    )
 
 
 def _base_of(source: str, template: str) -> ModelRef:

@@ -49,6 +49,12 @@ def step_of(folder: Path) -> int:
     return int(folder.name.removeprefix(PREFIX))
 
 
+def log_of(folder: Path | None) -> list[dict[str, Any]]:
+    """The Trainer's log up to a checkpoint; empty for none."""
+    log: list[dict[str, Any]] = read_json(folder / "trainer_state.json")["log_history"] if folder else []
+    return log
+
+
 def at(root: Path, step: int) -> Path:
     """Folder of the checkpoint of a step."""
     return root / f"{PREFIX}{step}"

@@ -212,7 +212,7 @@ def _probe(recipe: Recipe, settings: Stage, examples: list[Encoded], device: str
     from ..models.collate import pack, pad
     from ..models.engine import accelerate_training, checkpoint_layers
     from .adapter import build_model
-    from .outcome import peak_memory
+    from .outcome import memory_now, peak_memory
     from .samples import seconds_to_answer
 
     begun = time.perf_counter()
@@ -225,7 +225,7 @@ def _probe(recipe: Recipe, settings: Stage, examples: list[Encoded], device: str
     middle = len(typical) // 2
     batch = (typical[middle:] + typical[:middle])[: settings.batch_size]
     tokens = sum(len(e.input_ids) for e in batch)
-    before = float(peak_memory(torch))
+    before = float(memory_now(torch))  # not the peak so far: loading holds weights twice for a moment
 
     def work(some: list[Encoded]) -> float:
         start = time.perf_counter()

@@ -14,7 +14,8 @@ from ..models.reference import weights_dir
 from ..models.template import Template
 from ..recipe import Recipe
 from ..types import Message, messages_from_json
-from .adapter import build_model, describe, save_weights
+from . import checkpoints
+from .adapter import build_model, describe, load_weights, save_weights
 from .arguments import training_arguments
 
 if TYPE_CHECKING:
@@ -25,13 +26,14 @@ def read_pairs(path: Path, template: Template, tokenizer: Any, max_length: int) 
     """Rated answers as token ids, the same ids as in training and chat.
 
     Raises:
-        DataError: a row that is not `{"prompt": [messages], "chosen": text, "rejected": text}`, or no row at all.
+        DataError: a row that is not `{"prompt": [messages], "chosen": text, "rejected": text}` (or, as the studio's votes and trl have
+            it, a list of one message for a text), or no row at all.
     """
     rows = []
     for line, row in read_jsonl(path):
         try:
             prompt = list(messages_from_json(row["prompt"]))
-            answers = [row["chosen"], row["rejected"]]
+            answers = [_answer(row[key]) for key in ("chosen", "rejected")]
             if not prompt or not all(isinstance(a, str) and a.strip() for a in answers):
                 raise ValueError("an empty prompt or answer")
         except (KeyError, TypeError, ValueError) as err:
@@ -46,6 +48,11 @@ def read_pairs(path: Path, template: Template, tokenizer: Any, max_length: int) 
     if not rows:
         raise DataError(f"expected rated answers of at most {max_length} tokens, found none", where=str(path))
     return rows
+
+
+def _answer(given: Any) -> Any:
+    """The text of an answer that may be a list of one message."""
+    return given[0]["content"] if isinstance(given, list) and len(given) == 1 else given
 
 
 def train_preferences(
@@ -65,22 +72,26 @@ def train_preferences(
             where=f"stages.{stage}.preferences",
             hint="pip install 'hearmeglm[preference]'",
         ) from None
-    import time
-
     from transformers import PrinterCallback, set_seed
 
     from .curves import draw_loss
+    from .trainer import Flow, Schedule, Sealing
     from .watch import Watch
 
     settings = recipe.stages[stage]
     rows = read_pairs(Path(settings.preferences or ""), template, tokenizer, settings.max_length)
     console.print(f"{stage}: {len(rows)} rated answers, DPO with beta {settings.beta}")
 
-    class Ready(DPOTrainer):  # type: ignore[misc]
+    class Ready(Sealing, DPOTrainer):  # type: ignore[misc]
         def _prepare_dataset(self, dataset: Any, *_: Any, **__: Any) -> Any:
             return dataset  # token ids already, made by the recipe's template
 
+        def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+            load_weights(self.model, Path(resume_from_checkpoint))  # the reference stays what the stage starts from
+
     set_seed(recipe.seed)
+    root = folder / "checkpoints"
+    last = checkpoints.newest(root)
     extra = {
         "beta": settings.beta,
         "max_length": settings.max_length,
@@ -88,19 +99,28 @@ def train_preferences(
         "max_steps": settings.max_steps or -1,
         "gradient_checkpointing": settings.checkpointing == "on",
     }
-    args = training_arguments(recipe, stage, folder / "checkpoints", make=DPOConfig, **extra)
+    args = training_arguments(recipe, stage, root, make=DPOConfig, **extra)
     model = build_model(recipe, settings, start, str(args.device))
-    watch = Watch(stage, folder / "metrics.jsonl", console)
+    per_epoch = len(rows) / (settings.batch_size * settings.accumulation * args.world_size)
+    save_steps = settings.save_steps or max(1, round(per_epoch))
+    schedule = Schedule(-1, per_epoch, eval_steps=0, save_steps=save_steps, patience=None)  # trl counts the steps
+    log = checkpoints.log_of(last)
+    watch = Watch(stage, folder / "metrics.jsonl", console, log[-1].get("seconds", 0.0) if log else 0.0)
     trainer = Ready(
-        model=model, args=args, train_dataset=Dataset.from_list(rows), processing_class=tokenizer, callbacks=[watch]
+        model=model,
+        args=args,
+        train_dataset=Dataset.from_list(rows),
+        processing_class=tokenizer,
+        callbacks=[Flow(schedule), watch],
     )
     trainer.remove_callback(PrinterCallback)
-    begun = time.perf_counter()
+    if last is not None:
+        console.print(f"{stage}: goes on from step {checkpoints.step_of(last)}")
     try:
-        trainer.train()
+        trainer.train(resume_from_checkpoint=str(last) if last else None)
     finally:
         watch.close()
-    seconds = time.perf_counter() - begun
+    seconds = watch.seconds
     log = [row for row in trainer.state.log_history if "loss" in row]
     result = {
         "epoch": trainer.state.epoch, "steps": trainer.state.global_step, "pairs": len(rows), "train_loss": sum(r["loss"] for r in log) / max(len(log), 1),

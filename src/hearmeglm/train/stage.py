@@ -19,7 +19,7 @@ from .adapter import build_model, describe, load_weights, save_weights
 from .arguments import make_optimizer, make_schedule, quiet_libraries, training_arguments
 from .memory import wants_checkpointing, widest
 from .mix import Mix, build_mix
-from .outcome import peak_memory, result_rows
+from .outcome import give_memory_back, peak_memory, result_rows
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -165,6 +165,7 @@ class _Job:
         files += ["metrics.jsonl", "result.json", "loss.png"]
         done = self.step.finish(self.inputs, summary, seed=self.recipe.seed, files=tuple(files))
         checkpoints.discard(self.root)
+        give_memory_back()
         barrier()
         return done
 
@@ -220,7 +221,7 @@ class _Job:
             checkpoint_layers(model)
             self.console.print(f"{self.stage}: gradient checkpointing is on (less memory, slower)")
         last = checkpoints.newest(self.root)
-        log = _log_of(last)
+        log = checkpoints.log_of(last)
         watch = Watch(
             self.stage, self.step.path / "metrics.jsonl", self.console, log[-1].get("seconds", 0.0) if log else 0.0
         )
@@ -312,13 +313,6 @@ def barrier() -> None:
 
 def _save_pissa_start(model: Any, folder: Path) -> None:
     model.save_pretrained(folder / "pissa_initial")
-
-
-def _log_of(folder: Path | None) -> list[dict[str, Any]]:
-    if folder is None:
-        return []
-    log: list[dict[str, Any]] = json.loads((folder / "trainer_state.json").read_text(encoding="utf-8"))["log_history"]
-    return log
 
 
 def _rows(path: Path) -> list[dict[str, Any]]:

@@ -73,7 +73,33 @@ def diverged(log: Sequence[dict[str, Any]]) -> str | None:
     return None
 
 
-class StageTrainer(Trainer):  # type: ignore[misc]
+class Sealing(Trainer):  # type: ignore[misc]
+    """A Trainer whose checkpoints are whole or do not count (see `checkpoints`)."""
+
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        """Write, seal, then drop old checkpoints; a checkpoint that cannot be finished is removed again."""
+        root = Path(self.args.output_dir)
+        folder = checkpoints.at(root, self.state.global_step)
+        if checkpoints.verified(folder):
+            return
+        try:
+            super()._save_checkpoint(model, trial)
+            self.accelerator.wait_for_everyone()
+            if self.is_world_process_zero():
+                checkpoints.seal(folder)
+                checkpoints.prune(root, best_step(self.state.log_history))
+        except BaseException as err:
+            if self.is_world_process_zero():
+                checkpoints.remove(folder)
+            if not isinstance(err, OSError) and "No space left" in str(
+                err
+            ):  # safetensors and torch raise their own types
+                raise OSError(28, "No space left on device", str(folder)) from None
+            raise
+        self.accelerator.wait_for_everyone()
+
+
+class StageTrainer(Sealing):
     """Trainer with the stage's schedule.
 
     Args:
@@ -102,7 +128,7 @@ class StageTrainer(Trainer):  # type: ignore[misc]
             args,
             data_collator=collate,
             train_dataset=train,
-            callbacks=[_Flow(schedule), *(callbacks or [])],
+            callbacks=[Flow(schedule), *(callbacks or [])],
             optimizers=optimizers,
         )
         self.remove_callback(PrinterCallback)  # `Watch` speaks
@@ -171,31 +197,9 @@ class StageTrainer(Trainer):  # type: ignore[misc]
             self.on_evaluate(self.state.global_step)
         return metrics
 
-    def _save_checkpoint(self, model: Any, trial: Any) -> None:
-        """Write, seal, then drop old checkpoints; a checkpoint that cannot be finished is removed again."""
-        root = Path(self.args.output_dir)
-        folder = checkpoints.at(root, self.state.global_step)
-        if checkpoints.verified(folder):
-            return
-        try:
-            super()._save_checkpoint(model, trial)
-            self.accelerator.wait_for_everyone()
-            if self.is_world_process_zero():
-                checkpoints.seal(folder)
-                checkpoints.prune(root, best_step(self.state.log_history))
-        except BaseException as err:
-            if self.is_world_process_zero():
-                checkpoints.remove(folder)
-            if not isinstance(err, OSError) and "No space left" in str(
-                err
-            ):  # safetensors and torch raise their own types
-                raise OSError(28, "No space left on device", str(folder)) from None
-            raise
-        self.accelerator.wait_for_everyone()
 
-
-class _Flow(TrainerCallback):  # type: ignore[misc]
-    """Carries out the schedule and stops a training whose loss runs away before it can harm the weights further."""
+class Flow(TrainerCallback):  # type: ignore[misc]
+    """A Trainer callback: carries out the schedule and stops a training whose loss runs away before it can harm the weights further."""
 
     def __init__(self, schedule: Schedule) -> None:
         self.schedule = schedule

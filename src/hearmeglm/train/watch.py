@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +76,3 @@ class Watch(TrainerCallback):  # type: ignore[misc]
 
 def _tokens(log: list[dict[str, Any]]) -> int:
     return next((int(row["tokens"]) for row in reversed(log) if "tokens" in row), 0)
-
-
-Say = Callable[[str], None]
