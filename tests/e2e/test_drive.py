@@ -94,7 +94,7 @@ def test_a_broken_data_set_is_a_readable_error(browser, studio, tiny_recipe, pic
     walk = _walk(browser, studio, "zh", pictures)
     walk.open(studio.url, _some_run(walk, studio, tiny_recipe))
     walk.open_accordion("data.add")
-    walk.page.get_by_label(walk.w("data.path")).locator("visible=true").first.fill(str(broken))
+    walk.page.get_by_role("textbox", name=walk.w("data.path")).locator("visible=true").first.fill(str(broken))
     walk.press("data.check")
     walk.see("error.DataError")
     shown = walk.page.locator(".hm-note.bad").locator("visible=true").first.inner_text()

@@ -10,7 +10,7 @@ from typing import Any
 
 from ..recipe import Persona
 from ..types import Dialogue
-from . import identity, licences, openings, signs, stats
+from . import identity, licences, openings, persona, signs, stats
 from .clean import Cleaner
 from .cpsycound import NUMBERED, SPEAKER
 from .dedup import Signatures, comparable, content_key, groups, near_pairs
@@ -59,6 +59,7 @@ def audit(
         "name": name,
         "records": len(raw) + sum(any(n.action == "dropped" for n in r.notes) for r in rows if r.dialogue is None),
         "dialogues": len(raw),
+        "self_cognition_pairs": sum(1 for _ in persona.pairs(Persona.model_validate({}))) if own else 0,
         "dropped": count_reasons(notes, ("dropped",)),
         "reading": count_reasons(notes, ("read", "merged", "cut", "removed", "replaced", "skipped")),
         "cleaning": dict(Counter(reason for o in outcome for _, reason, _, _ in o.changes).most_common()),
@@ -260,7 +261,7 @@ def _warnings(report: dict[str, Any]) -> list[dict[str, str]]:
         )
     if report["label_leaks_after_cleaning"]:
         warn("清洗后仍有角色标签留在回复里。", "Role labels are left in replies after cleaning.")
-    if report["dialogues"] < ENOUGH:
+    if report["dialogues"] + report["self_cognition_pairs"] < ENOUGH:
         warn(
             f"只有 {report['dialogues']} 个对话，少于 {ENOUGH} 个多样的样本。",
             f"Only {report['dialogues']} dialogues, fewer than {ENOUGH} diverse samples.",
@@ -280,7 +281,7 @@ def _warnings(report: dict[str, Any]) -> list[dict[str, str]]:
     if people := report.get("personal_data", {}).get("dialogues"):
         warn(
             f"{people} 个对话疑似含个人信息；训练前请脱敏（data.scrub: true）。",
-            f"{people} dialogues seem to hold personal data; scrub before training (data.scrub: true).",
+            f"Dialogues that seem to hold personal data: {people}; scrub before training (data.scrub: true).",
         )
     if report["duplicates"].get("near_share", 0) >= 0.01:
         warn(
