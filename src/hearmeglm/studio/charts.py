@@ -164,7 +164,7 @@ def _figure(parts: Sequence[str], title: str, said: str, legend: Mapping[str, st
 def _short(value: float) -> str:
     """A number as short as it stays clear: 12k, 0.05, 3e-05."""
     if value and abs(value) < 0.001:
-        return f"{value:.2g}"
+        return f"{value:.3g}"
     if abs(value) >= 10_000:
         return f"{value / 1000:g}k"
     return f"{value:.4g}"
