@@ -17,7 +17,7 @@ PROBE_SECONDS = 14.0
 PROBE_LIMIT = 2e9
 """Parameters above which no probe is run: loading alone would take minutes."""
 ANSWER_STEPS = 48
-HOLES = 1.35
+HOLES = 1.6
 """glibc keeps holes between micro-batches of different sizes: activations of a whole stage took 1.2 to 1.6 times the probe's."""
 FORWARD_SHARE = 0.4
 """Evaluation's time per token as a share of training's (forward only)."""
