@@ -47,7 +47,9 @@ def main() -> None:
     if there.is_file():
         shipped = read_json(there)
         before = shipped["models"][shipped["stage"]]["loss"]
-        same = shipped["sha256"] == sha256_file(adapter / "adapter_model.safetensors")  # then its card and numbers are refreshed
+        same = shipped["sha256"] == sha256_file(
+            adapter / "adapter_model.safetensors"
+        )  # then its card and numbers are refreshed
         if summary[stage]["loss"] >= before and not same:
             sys.exit(f"kept: held-out loss {before} there, {summary[stage]['loss']} here")
     weights = adapter / "adapter_model.safetensors"
