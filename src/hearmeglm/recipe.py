@@ -209,6 +209,10 @@ class Sampling(Section):
     seed: int = Field(0, description="Seed of the draw; unused when greedy.")
     stop: tuple[str, ...] = Field((), description="Texts that end a reply (not part of it).")
 
+    def settled(self, dry_multiplier: float | None) -> Sampling:
+        """With a model's own `dry_multiplier` where none is given."""
+        return self if self.dry_multiplier is not None else self.model_copy(update={"dry_multiplier": dry_multiplier})
+
 
 class Evaluation(Section):
     """The before/after comparison on the test split."""

@@ -129,3 +129,15 @@ def test_a_line_separator_inside_a_reply_does_not_break_the_stream() -> None:
         b"tail",
     ]
     assert list(lines(blocks)) == ['data: {"content":"a\u2028b\x85c"}', "", "data: x", "tail"]
+
+
+def test_a_file_carries_the_multiplier_of_its_recipe(tmp_path: Path) -> None:
+    from family_models import gemma3
+
+    ref = ModelRef("hf", "tiny", str(gemma3(tmp_path / "base")), dry_multiplier=0.8)
+    done = export(ref, tmp_path / "out", "gguf", quants=["f16"])
+    own = LlamaCppModel(done.folder / next(iter(done.files)))
+    assert own.dry_multiplier == pytest.approx(0.8)
+    said = complete(own, USER, sampling(max_new_tokens=100)).text
+    assert said == complete(own, USER, sampling(max_new_tokens=100, dry_multiplier=0.8)).text
+    assert said != complete(own, USER, sampling(max_new_tokens=100, dry_multiplier=0)).text

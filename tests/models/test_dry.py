@@ -71,6 +71,7 @@ def longest_repeat(ids):
 
 def test_a_model_answers_with_the_multiplier_of_its_recipe(base, tmp_path):
     from hearmeglm.chat.transformers_model import TransformersModel
+    from hearmeglm.evals.asking import subjects
     from hearmeglm.models.reference import resolve
     from hearmeglm.types import Message
 
@@ -86,6 +87,11 @@ def test_a_model_answers_with_the_multiplier_of_its_recipe(base, tmp_path):
         return "".join(c.text for c in model.stream([Message("user", "hi")], Sampling(max_new_tokens=80, **given)))
 
     assert text() == text(dry_multiplier=0.8) != text(dry_multiplier=0)
+    talk = [("one", [Message("user", "hi")])]
+    (subject,) = subjects(str(run.path), ["base"])
+    (own,) = subject.answer(talk, Sampling(max_new_tokens=80)).replies
+    (off,) = subject.answer(talk, Sampling(max_new_tokens=80, dry_multiplier=0)).replies
+    assert own != off
 
 
 def test_the_shipped_jerry_does_not_repeat_himself():

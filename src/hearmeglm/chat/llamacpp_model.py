@@ -17,7 +17,7 @@ from typing import Any
 
 from ..errors import ModelError
 from ..models import dry
-from ..models.gguf_header import TEMPLATE_KEY, read_header
+from ..models.gguf_header import DRY_KEY, TEMPLATE_KEY, read_header
 from ..models.template import Template, find_template
 from ..recipe import Sampling
 from ..types import Message
@@ -82,10 +82,12 @@ class LlamaCppModel:
             self.template = Template.model_validate_json(head[TEMPLATE_KEY])
         else:
             self.template = find_template(template, self.tokenizer)
+        self.dry_multiplier = float(head.get(DRY_KEY, 0.0))
         self._stops = frozenset(self.template.stop_ids(self.tokenizer))
 
     def stream(self, messages: Sequence[Message], sampling: Sampling) -> Iterator[Chunk]:
         """See `ChatModel.stream`. May be called from several threads; closing the iterator ends the work at once."""
+        sampling = sampling.settled(self.dry_multiplier)
         prompt = self.template.encode_prompt(messages, self.tokenizer, self.context - sampling.max_new_tokens)
         stop = StopFilter((*self.template.stop_strings, *sampling.stop))
         begun = False

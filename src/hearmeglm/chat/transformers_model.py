@@ -47,8 +47,7 @@ class TransformersModel:
 
     def stream(self, messages: Sequence[Message], sampling: Sampling) -> Iterator[Chunk]:
         """See `ChatModel.stream`."""
-        if sampling.dry_multiplier is None:
-            sampling = sampling.model_copy(update={"dry_multiplier": self.dry_multiplier})
+        sampling = sampling.settled(self.dry_multiplier)
         room = self.context - sampling.max_new_tokens if self.context else None
         prompt = self.template.encode_prompt(messages, self.tokenizer, room)
         stop = StopFilter((*self.template.stop_strings, *sampling.stop))

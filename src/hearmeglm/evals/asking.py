@@ -70,6 +70,7 @@ class LoadedModel:
     def answer(self, talks: Sequence[Talk], sampling: Sampling, step: Callable[..., Any] = lambda n=1: None) -> Asked:
         """See `Subject.answer`; batched, and answers already in `folder` are kept."""
         items = [Item(i, i, 0, tuple(m), "") for i, m in talks]
+        sampling = sampling.settled(self.recipe.evaluation.sampling.dry_multiplier)
         rows = max(self.recipe.evaluation.batch_size, 32)
         plan = self.recipe.evaluation.model_copy(update={"sampling": sampling, "batch_size": rows})
         recipe = self.recipe.model_copy(update={"evaluation": plan})
@@ -118,7 +119,10 @@ def subjects(where: str, models: Sequence[str] | None = None) -> Iterator[Loaded
 
         yield ServedModel(ref.name, open_model(ref))
         return
-    recipe = Recipe(name="ask", base=ref.source, template=ref.template, trust_remote_code=ref.trust_remote_code)
+    own = Evaluation(sampling=Sampling(dry_multiplier=ref.dry_multiplier))
+    recipe = Recipe(
+        name="ask", base=ref.source, template=ref.template, trust_remote_code=ref.trust_remote_code, evaluation=own
+    )
     tokenizer = load_tokenizer(ref.source, trust_remote_code=ref.trust_remote_code)
     model = load_model(ref.source, adapter=ref.adapter, trust_remote_code=ref.trust_remote_code)
     c = Contestant(ref.name, ref.source, ref.adapter, False, sha256_json([ref.source, str(ref.adapter)]))

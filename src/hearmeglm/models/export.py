@@ -153,6 +153,7 @@ def _gguf(
             quant=quant,
             name=ref.name,
             licence=_licence(folder),
+            dry_multiplier=ref.dry_multiplier,
             progress=progress,
         )
         suffix = f".{quant.lower()}" if len(quants) > 1 else ""

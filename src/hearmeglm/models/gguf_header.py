@@ -16,6 +16,8 @@ from ..errors import ModelError
 MAGIC = b"GGUF"
 TEMPLATE_KEY = "hearme.template"
 """Our metadata key: the chat template as JSON, so that a file carries the very template it was trained with."""
+DRY_KEY = "hearme.dry_multiplier"
+"""Our metadata key: the model's own `Sampling.dry_multiplier`."""
 _SCALARS = {0: "<B", 1: "<b", 2: "<H", 3: "<h", 4: "<I", 5: "<i", 6: "<f", 7: "<?", 10: "<Q", 11: "<q", 12: "<d"}
 _STRING, _ARRAY = 8, 9
 

@@ -13,7 +13,7 @@ from transformers import PreTrainedTokenizerBase
 from ..errors import ModelError
 from ..files import read_json
 from .gguf_arch import Arch, add_numbers, find_arch, rope_factors
-from .gguf_header import TEMPLATE_KEY
+from .gguf_header import DRY_KEY, TEMPLATE_KEY
 from .gguf_quantize import Kind, choose, find_quant, quantize
 from .gguf_vocab import add_vocab
 from .merge import Weights
@@ -30,6 +30,7 @@ def write_gguf(
     quant: str = "q8_0",
     name: str = "",
     licence: str = "",
+    dry_multiplier: float = 0.0,
     progress: Callable[[int, int], None] | None = None,
 ) -> int:
     """Write `out`, whole or not at all.
@@ -38,6 +39,7 @@ def write_gguf(
         folder: config.json, tokenizer.json and weights.
         tokenizer: of this folder; gives the ids of the template's tokens.
         adapter: a LoRA adapter to fold in.
+        dry_multiplier: the model's own, for a `Sampling` without one.
         quant: a preset, see `gguf_quantize.QUANTS`.
         progress: called with tensors done and tensors in all.
 
@@ -61,6 +63,7 @@ def write_gguf(
         add_numbers(writer, config, arch)
         add_vocab(writer, folder, config["vocab_size"])
         add_template(writer, template, tokenizer)
+        writer.add_float32(DRY_KEY, dry_multiplier)
         names = _names(weights, config["num_hidden_layers"], arch)
         tied = "output.weight" not in names.values()
         kinds = {
