@@ -14,7 +14,7 @@ from hearmeglm.recipe_file import load_recipe
 from hearmeglm.run import RunDir
 from hearmeglm.studio import votes, words
 from hearmeglm.studio.models import Models, Stream, together
-from hearmeglm.studio.talk import Talk, Turn, choices, export_text
+from hearmeglm.studio.talk import Talk, Turn, choices, export_text, opponents
 from hearmeglm.types import Message
 
 SAMPLING = Sampling.model_validate({})
@@ -115,3 +115,8 @@ def test_export_and_choices(tmp_path, monkeypatch):
     assert [m["role"] for m in out["messages"]] == ["user", "assistant"]
     run = RunDir.create(tmp_path / "run", load_recipe("demo"))
     assert choices(run, words.load("en"))[0] == ("run · base", f"{run.path}:base")
+    tuned = choices(run, words.load("en"))[-1][1]
+    # a message sent before the page has filled in its lists still goes to two different models
+    assert opponents(run, words.load("en")) == (f"{run.path}:base", tuned)
+    assert opponents(run, words.load("en"), "starter") == ("starter", tuned)
+    assert opponents(None, words.load("en")) == ("starter", "jerry-270m")

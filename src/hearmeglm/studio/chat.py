@@ -21,7 +21,7 @@ from ..types import Message
 from . import form, markup, votes
 from .desk import Desk
 from .models import Stream, together
-from .talk import Talk, Turn, choices, export_text
+from .talk import Talk, Turn, choices, export_text, opponents
 
 MODES = ("side", "blind", "single")
 PRESETS = ("none", "warm", "original")
@@ -78,9 +78,10 @@ def build(desk: Desk, run: Any, pulse: Any) -> None:
     numbers = gr.HTML(_lines(desk, home))
 
     def answer(
+        name: str | None,
         kind: str,
-        a: str,
-        b: str,
+        a: str | None,
+        b: str | None,
         where: str,
         guard: bool,
         prompt: str,
@@ -94,7 +95,8 @@ def build(desk: Desk, run: Any, pulse: Any) -> None:
             yield said, *talk.shown(kind), "", talk, gr.skip(), ""
             return
         first = talk.settled() if not redraw else talk
-        refs = [b] if kind == "single" else [a, b]
+        pair = list(opponents(desk.run(name), w, a, b))
+        refs = pair[1:] if kind == "single" else pair
         order = [0, 1] if kind != "blind" else random.sample([0, 1], 2)
         settings = _sampling(raw)
         if redraw and first.turns:
@@ -128,11 +130,22 @@ def build(desk: Desk, run: Any, pulse: Any) -> None:
         votable = kind != "single" and not any(e.intervened == "written" for e in events.values())
         yield "", *talk.shown(kind), _seen(desk, events, where, guard), talk, gr.update(visible=votable), ""
 
-    def retry(kind: str, a: str, b: str, where: str, guard: bool, prompt: str, _: str, talk: Talk, *raw: Any) -> Any:
+    def retry(
+        name: str | None,
+        kind: str,
+        a: str | None,
+        b: str | None,
+        where: str,
+        guard: bool,
+        prompt: str,
+        _: str,
+        talk: Talk,
+        *raw: Any,
+    ) -> Any:
         said = talk.turns[-1].said if talk.turns else ""
-        yield from answer(kind, a, b, where, guard, prompt, said, talk, *raw, redraw=True)
+        yield from answer(name, kind, a, b, where, guard, prompt, said, talk, *raw, redraw=True)
 
-    inputs = [mode, left, right, region, guarded, system, text, state, *sampling]
+    inputs = [run, mode, left, right, region, guarded, system, text, state, *sampling]
     outputs = [text, *boxes, notice, state, voting, voted]
     gr.on([send.click, text.submit], desk.safe(answer), inputs, outputs, show_progress="hidden", concurrency_limit=4)
     again.click(desk.safe(retry), inputs, outputs, show_progress="hidden", concurrency_limit=4)
@@ -169,8 +182,9 @@ def build(desk: Desk, run: Any, pulse: Any) -> None:
     clear.click(cleared, [no, state], [*boxes, state, notice, voting], js=desk.confirmed("chat.clear.ask", 1))
 
     def offered(name: str | None) -> Any:
-        found = choices(desk.run(name), w)
-        return gr.update(choices=found, value=found[0][1]), gr.update(choices=found, value=found[-1][1])
+        folder = desk.run(name)
+        found, (one, other) = choices(folder, w), opponents(folder, w)
+        return gr.update(choices=found, value=one), gr.update(choices=found, value=other)
 
     gr.on([pulse.change], desk.safe(offered), [run], [left, right], show_progress="hidden")
     region.change(lambda code: _lines(desk, code), [region], [numbers], show_progress="hidden")

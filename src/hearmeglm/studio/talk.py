@@ -85,6 +85,12 @@ def choices(run: RunDir | None, words: Words) -> list[tuple[str, str]]:
     return out
 
 
+def opponents(run: RunDir | None, words: Words, left: str | None = None, right: str | None = None) -> tuple[str, str]:
+    """The models left and right; where none is chosen (a page that is still filling in has none yet), base and tuned stage."""
+    found = choices(run, words)
+    return left or found[0][1], right or found[-1][1]
+
+
 def export_text(talk: Talk, system: str, words: Words) -> str:
     """Write the talk as JSON (OpenAI messages, with both replies of each turn) to a file for download; returns its path."""
     path: Path = cache_dir() / "talks" / f"talk-{talk.id}.json"
