@@ -124,6 +124,10 @@ class Lora(Section):
     quantize: Literal["none", "nf4"] = Field(
         "none", description="QLoRA: keep the frozen base in 4 bits (needs bitsandbytes)."
     )
+    start: str | None = Field(
+        None,
+        description="An adapter to go on from, a folder or the name of a shipped one: the first stage starts with its weights, rank and targets.",
+    )
 
 
 class Stage(Section):
@@ -173,6 +177,10 @@ class Stage(Section):
     save_steps: Positive | None = Field(
         None, description="Write a checkpoint every so many optimizer steps; empty: at every evaluation."
     )
+    data_seed: int | None = Field(
+        None,
+        description="Chooses which part of a source is seen and in which order; empty: the recipe's seed. A run that goes on from another one takes a new number to see other dialogues.",
+    )
     patience: Positive | None = Field(
         None,
         description="Early stopping: evaluations without improvement before it stops; the best checkpoint is restored.",
@@ -191,6 +199,10 @@ class Stage(Section):
         if not self.mix and not self.preferences:
             raise ValueError("a stage needs a `mix` of sources, or `preferences`")
         return self
+
+    def draw_seed(self, seed: int) -> int:
+        """The seed of what is seen and in which order; `seed` is the recipe's."""
+        return seed if self.data_seed is None else self.data_seed
 
 
 class Sampling(Section):

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from hearmeglm.data.prepare import prepare
+from hearmeglm.data.prose import prose
 from hearmeglm.errors import DataError
 from hearmeglm.files import read_json, read_jsonl
 from hearmeglm.recipe import Recipe, parse_recipe
@@ -30,6 +31,68 @@ def recipe(sources: dict[str, Any], **data: Any) -> Recipe:
 
 def lines(path: Path) -> list[dict[str, Any]]:
     return [row for _, row in read_jsonl(path)]
+
+
+def test_persona_pairs_are_also_asked_in_the_middle_of_a_talk(tmp_path: Path) -> None:
+    wanted = recipe({"starter": {"only": ["counselling", "crisis"]}})
+    run = RunDir.create(tmp_path / "run", wanted)
+    prepare(wanted, run)
+    rows = {n: [Dialogue.from_json(r) for r in lines(run.data.path / f"{n}.jsonl")] for n in ("train", "valid", "test")}
+    for name, part in rows.items():
+        late = [d for d in part if "@" in d.id]
+        assert bool(late) == (name != "test"), name
+        talks = {d.id: d for d in part}
+        for dialogue in late:
+            pair, _, talk = dialogue.id.partition("@")
+            assert dialogue.messages[-2:] == talks[pair].messages  # of the same split, so nothing leaks
+            assert dialogue.messages[:-2] == talks[talk].messages[: len(dialogue.messages) - 2]
+            assert talks[talk].meta["kind"] == "counselling"
+            assert [m.role for m in dialogue.messages] == ["user", "assistant"] * dialogue.turns
+    assert max(d.turns for d in rows["train"] if "@" in d.id) > 6
+
+
+def test_lists_become_running_text_where_a_model_learns(tmp_path: Path) -> None:
+    listed = "可以试试这几点：\n1. 早睡\n2. 散步。\n好吗？"
+    rows = [
+        {
+            "messages": [
+                {"role": "user", "content": f"第{i}天睡不着，{'很' * i}烦"},
+                {"role": "assistant", "content": listed},
+            ]
+        }
+        for i in range(40)
+    ]
+    (tmp_path / "talks.jsonl").write_text("\n".join(json.dumps(r, ensure_ascii=False) for r in rows))
+    for kind, plain in (("counselling", True), ("knowledge", False)):
+        wanted = recipe({"talks": {"path": str(tmp_path / "talks.jsonl"), "kind": kind}}, near_duplicate=0)
+        run = RunDir.create(tmp_path / kind, wanted)
+        result = prepare(wanted, run)
+        said = {
+            name: {
+                d["messages"][-1]["content"] for d in lines(run.data.path / f"{name}.jsonl") if d["source"] == "talks"
+            }
+            for name in ("train", "valid", "test")
+        }
+        spoken = {"可以试试这几点：早睡；散步。\n好吗？"} if plain else {listed}
+        assert said == {"train": spoken, "valid": spoken, "test": {listed}}
+        changed = result.summary["sources"]["talks"]["changed"].get("list or heading in a counsellor's turn", 0)
+        assert changed == (36 if plain else 0)  # 40 less the tenth of the test split
+
+
+@pytest.mark.parametrize(
+    ("text", "spoken"),
+    [
+        ("1. 早睡\n2. 散步", "早睡；散步"),
+        ("Try this:\n- sleep early\n- take a walk.", "Try this: sleep early; take a walk."),
+        ("# 慢慢来\n**先**喝口水", "慢慢来\n先喝口水"),
+        ("我试过。\n\n#", "我试过。"),
+        ("大约1.5倍\n2024年", "大约1.5倍\n2024年"),
+        ("1.5倍的时间", "1.5倍的时间"),
+        ("没有列表，\n只有两行。", "没有列表，\n只有两行。"),
+    ],
+)
+def test_prose(text: str, spoken: str) -> None:
+    assert prose(text) == spoken
 
 
 def test_starter_and_persona(tmp_path: Path) -> None:

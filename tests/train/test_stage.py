@@ -10,15 +10,16 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from hearmeglm.errors import DataError, RecipeError, RunError, TrainingDiverged
+from hearmeglm.errors import DataError, HearmeError, RecipeError, RunError, TrainingDiverged
 from hearmeglm.files import read_jsonl, write_jsonl
 from hearmeglm.models.reference import resolve, weights_dir
-from hearmeglm.recipe import Recipe
+from hearmeglm.recipe import Recipe, Stage
 from hearmeglm.run import RunDir
 from hearmeglm.train.curves import smooth
-from hearmeglm.train.mix import read_split
+from hearmeglm.train.mix import _weighted, read_split
 from hearmeglm.train.stage import train_stage
 from hearmeglm.train.trainer import Schedule, diverged
+from hearmeglm.types import Dialogue, Message
 
 from .tiny import dialogues, make_base, make_run
 
@@ -63,6 +64,36 @@ def test_two_stages_end_to_end(base: Path, tmp_path: Path, capsys: pytest.Captur
     assert (base / "model.safetensors").read_bytes() == before
     assert train_stage(recipe, run, "stage1").skipped
     assert train_stage(recipe, run, "stage2").skipped
+
+
+def test_a_run_goes_on_from_an_adapter_with_other_dialogues(
+    base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe, run = make_run(tmp_path / "first", base, epochs=1)
+    train_stage(recipe, run, "stage1")
+    first = weights_dir(recipe, run.step("stage1").path)
+    more, again = make_run(tmp_path / "more", base, epochs=1, learning_rate=1e-12)
+    more = more.model_copy(update={"lora": more.lora.model_copy(update={"start": str(first)})})
+    train_stage(more, again, "stage1")
+    assert f"inherits from {first}" in " ".join(capsys.readouterr().err.split())
+    before, after = adapter(recipe, run), adapter(more, again)
+    assert all(torch.equal(before[n], after[n]) for n in before)  # a step of 1e-12 is lost in bfloat16
+    for change, complaint in (
+        ({"start": str(tmp_path)}, "found a folder with none"),
+        ({"rank": 2}, "rank 2, alpha 8, found base .*rank 4"),
+        ({"method": "full"}, "method full"),
+    ):
+        wrong = more.model_copy(update={"lora": more.lora.model_copy(update=change)})
+        with pytest.raises(HearmeError, match=complaint):
+            train_stage(wrong, again, "stage1")
+
+
+def test_data_seed_shows_another_part_of_a_source() -> None:
+    talks = [Dialogue(str(i), (Message("user", "a"), Message("assistant", "b"))) for i in range(40)]
+    parts = [{d.id for d in _weighted(talks, 0.5, seed)} for seed in (1, 1, 2)]
+    assert parts[0] == parts[1] != parts[2]
+    assert Stage(mix={"a": 1}).draw_seed(5) == 5
+    assert Stage(mix={"a": 1}, data_seed=0).draw_seed(5) == 0
 
 
 def test_training_is_repeatable_and_depends_on_the_seed(base: Path, tmp_path: Path) -> None:

@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from ..errors import DataError
 from ..files import read_jsonl
 from ..recipe import PERSONA_SOURCE, Persona, Split
 from ..types import Dialogue, Message
+from .split import draw
+from .stats import language
 
 PAIRS = Path(__file__).with_name("persona_pairs.jsonl")
 SPLIT = Split(
     train=0.9, valid=0.1, test=0.0, reason="pairs are to be learnt by heart; the persona test asks questions of its own"
 )
 """How the pairs are divided, whatever the recipe says about dialogues."""
+ABOUT_ITSELF = frozenset({"identity", "developer", "premise", "denial", "role_break", "human", "limits", "language"})
+"""Kinds of pairs that may be asked at any time; greetings open a talk, and clients' own words have their answers already."""
+LATE = 10
+"""One in so many of these is also asked in the middle of a talk, where a tuned model forgets who it is."""
 PLACEHOLDER = re.compile(r"\{(\w+)\}")
 ARTICLE = re.compile(r"\b(an?)(?=\s+\{role\})", re.IGNORECASE)
 
@@ -65,3 +72,22 @@ def pairs(persona: Persona, source: str = PERSONA_SOURCE) -> Iterator[Dialogue]:
             source,
             {"kind": "self-cognition", "lang": lang, "topic": kind},
         )
+
+
+def late(split: Sequence[Dialogue], seed: int) -> list[Dialogue]:
+    """Some of a split's pairs once more, each after the first turns of a talk of the same split and language.
+
+    The talks are cut after 1 to 10 exchanges, have no system message and no danger in them; without talks there is nothing to add.
+    """
+    asked = [d for d in split if d.source == PERSONA_SOURCE and d.meta["topic"] in ABOUT_ITSELF]
+    talks: dict[str, list[Dialogue]] = {}
+    for talk in sorted(split, key=lambda d: draw(seed, d.id)):
+        if talk.source != PERSONA_SOURCE and talk.messages[0].role == "user" and talk.meta.get("kind") != "crisis":
+            talks.setdefault(language(talk), []).append(talk)
+    out = []
+    for number, pair in enumerate(sorted(asked, key=lambda d: draw(seed, d.id))[::LATE]):
+        if offered := talks.get(pair.meta["lang"]):
+            talk = offered[number % len(offered)]
+            before = talk.messages[: 2 * (1 + number % 10)]
+            out.append(replace(pair, id=f"{pair.id}@{talk.id}", messages=(*before, *pair.messages)))
+    return out

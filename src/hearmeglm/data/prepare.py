@@ -24,9 +24,12 @@ from .clean import Cleaner
 from .dedup import Signatures, comparable, content_key, groups, near_pairs
 from .openings import count as count_openings
 from .openings import opening
+from .prose import speak
 from .records import Note
 from .split import SPLITS, assign, draw, sample
 
+LEARNT = ("train", "valid")
+LISTED = "list or heading in a counsellor's turn"
 EVALUATION_ONLY = {"psysuicide"}
 
 
@@ -89,6 +92,7 @@ def prepare(recipe: Recipe, run: RunDir) -> Result:
                 hint="check the source's path, format and kind",
             )
     splits, group_count = _divide(gathered, recipe, ledger)
+    _speak(gathered, splits, ledger)
     if with_persona:
         pairs = list(persona.pairs(recipe.persona))
         keys = [content_key(d) for d in pairs]
@@ -97,6 +101,8 @@ def prepare(recipe: Recipe, run: RunDir) -> Result:
         )
         for name, pair in zip(names, pairs, strict=True):
             splits[name].append(pair)
+        for name in LEARNT:
+            splits[name] += persona.late(splits[name], recipe.seed)
     files = _write(step.path, recipe, gathered, splits, ledger, group_count)
     summary = {
         "splits": {name: len(splits[name]) for name in SPLITS},
@@ -274,6 +280,20 @@ def _divide(gathered: list[Gathered], recipe: Recipe, ledger: list[Note]) -> tup
         one.kept = [d for d in one.kept if d.id in chosen_ids]
     sizes = Counter(group)
     return splits, sum(n > 1 for n in sizes.values())
+
+
+def _speak(gathered: list[Gathered], splits: dict[str, list[Dialogue]], ledger: list[Note]) -> None:
+    """Turn the lists in what is learnt of talks into running text."""
+    by_source = {one.name: one for one in gathered if one.source.kind != "knowledge"}
+    for name in LEARNT:
+        for place, dialogue in enumerate(splits[name]):
+            one = by_source.get(dialogue.source)
+            splits[name][place], changed = speak(dialogue) if one else (dialogue, 0)
+            if one and changed:
+                one.changed[LISTED] += 1
+                ledger.append(
+                    Note(dialogue.meta["file"], dialogue.id, LISTED, "replaced", f"{changed} turns", dialogue.source)
+                )
 
 
 def _counts(one: Gathered) -> dict[str, Any]:

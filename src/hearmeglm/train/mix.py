@@ -61,7 +61,7 @@ def build_mix(recipe: Recipe, stage: str, folder: Path, template: Template, toke
         found = train.get(source, [])
         if not found:
             mix.notes.append(f"source {source!r}: {_why_missing(recipe, source)}; the stage goes on without it")
-        rows = _weighted(found, weight, recipe.seed)
+        rows = _weighted(found, weight, settings.draw_seed(recipe.seed))
         encoded = {d.id: template.encode(d.messages, tokenizer, settings.max_length) for d in rows}
         silent = [i for i, e in encoded.items() if supervised(e) == 0]
         if silent:

@@ -112,7 +112,7 @@ def plan(recipe: Recipe, run: RunDir | None = None) -> Plan:
         schedule, indices = make_schedule(
             settings,
             len(mix.train),
-            order(lengths, settings.epochs, settings.batch_size, recipe.seed),
+            order(lengths, settings.epochs, settings.batch_size, settings.draw_seed(recipe.seed)),
             1,
             bool(mix.valid),
         )

@@ -9,9 +9,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import RunError
-from ..files import sha256_file, write_json, write_jsonl
-from ..models.reference import weights_dir
+from ..errors import RecipeError, RunError
+from ..files import read_json, sha256_file, write_json, write_jsonl
+from ..models.reference import resolve, weights_dir
 from ..recipe import Recipe, Stage
 from ..run import Result, RunDir, Step
 from . import checkpoints
@@ -64,7 +64,7 @@ def previous_stage(recipe: Recipe, stage: str) -> str | None:
 def _start(recipe: Recipe, run: RunDir, stage: str) -> Path | None:
     before = previous_stage(recipe, stage)
     if before is None:
-        return None
+        return given_adapter(recipe)
     if run.step(before).manifest() is None:
         raise RunError(
             f"expected stage {before!r} to be trained before {stage!r}, found no manifest",
@@ -72,6 +72,33 @@ def _start(recipe: Recipe, run: RunDir, stage: str) -> Path | None:
             hint=f"hearme train {run.path} --stage {before}",
         )
     return weights_dir(recipe, run.step(before).path)
+
+
+def given_adapter(recipe: Recipe) -> Path | None:
+    """The folder of `lora.start`; None without one.
+
+    Raises:
+        RecipeError: not an adapter, or one of another base, rank or alpha.
+    """
+    if recipe.lora.start is None:
+        return None
+    where, found = "lora.start", resolve(recipe.lora.start)
+    if found.adapter is None or recipe.lora.method == "full":
+        raise RecipeError(
+            f"expected an adapter to go on from with LoRA, found {recipe.lora.start} with method {recipe.lora.method}",
+            where=where,
+            hint="name a folder with adapter_config.json; for full tuning put the model into `base`",
+        )
+    config = read_json(found.adapter / "adapter_config.json")
+    has = {"base": found.source, "rank": config.get("r"), "alpha": config.get("lora_alpha")}
+    wanted = {"base": recipe.base, "rank": recipe.lora.rank, "alpha": recipe.lora.alpha}
+    if has != wanted:
+        raise RecipeError(f"expected an adapter with {_told(wanted)}, found {_told(has)}", where=where)
+    return found.adapter
+
+
+def _told(values: dict[str, Any]) -> str:
+    return ", ".join(f"{k} {v}" for k, v in values.items())
 
 
 def _inputs(recipe: Recipe, run: RunDir, stage: str, start: Path | None) -> dict[str, str]:
@@ -170,7 +197,7 @@ class _Job:
         return done
 
     def _announce_inheritance(self) -> None:
-        if before := previous_stage(self.recipe, self.stage):
+        if before := previous_stage(self.recipe, self.stage) or self.recipe.lora.start:
             lora = self.recipe.lora
             what = (
                 "all weights"
@@ -213,7 +240,13 @@ class _Job:
         for reason in engine.reasons:
             self.console.print(f"{self.stage}: {reason}")
         lengths = [len(e.input_ids) for e in mix.train]
-        indices = order(lengths, settings.epochs, settings.batch_size, self.recipe.seed, group=not engine.packing)
+        indices = order(
+            lengths,
+            settings.epochs,
+            settings.batch_size,
+            settings.draw_seed(self.recipe.seed),
+            group=not engine.packing,
+        )
         schedule, indices = make_schedule(settings, len(mix.train), indices, args.world_size, bool(mix.valid))
         if wants_checkpointing(
             self.recipe, settings, model, widest(lengths, indices, settings.batch_size), str(args.device)
