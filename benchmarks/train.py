@@ -143,8 +143,8 @@ def run_side(side: str, work: Path, base: str) -> None:
     from hearmeglm.models.load import load_model
     from hearmeglm.models.template import Encoded
     from hearmeglm.train.arguments import quiet_libraries
-    from hearmeglm.train.outcome import peak_memory
     from hearmeglm.train.trainer import Schedule, StageTrainer
+    from hearmeglm.train.usage import peak_memory
 
     quiet_libraries()
     batches = json.loads((work / "batches.json").read_text())

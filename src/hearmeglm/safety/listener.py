@@ -2,10 +2,10 @@
 
     heard = Listener.load(path).hear(["人死的时候会疼吗", "有没有那种吃了就睡过去的东西"])   # one `Heard` a text, in order
 
-Features of a text: mean, last and maximum of the hidden states after some of the decoder layers of Gemma 3 270M, which stays as it is;
-standardised; linear heads for risk, crisis and kind. `scripts/train_guard.py` makes `rules/listener.npz`. The file is read at once
-(damage closes the guard); torch and the base, half a gigabyte, are loaded at the first text, once. Where they are missing `hear`
-answers None, `why` keeps the reason, and stderr says so once: the rules and the linear classifier go on.
+Features of a text: mean, last and maximum of the hidden states after some of the decoder layers of Gemma 3 270M, the upper of which
+carry low-rank updates (LoRA); standardised; linear heads for risk, crisis and kind. `scripts/train_guard.py` makes `rules/listener.npz`.
+The file is read at once (damage closes the guard); torch and the base, half a gigabyte, are loaded at the first text, once. Where they
+are missing `hear` answers None, `why` keeps the reason, and stderr says so once: the rules and the linear classifier go on.
 """
 
 from __future__ import annotations
@@ -30,6 +30,11 @@ Floats = npt.NDArray[np.float32]
 MAX_TOKENS = 200
 """Of a longer text the end is read: what was said last counts, and time stays bounded."""
 BATCH_TOKENS = 1024
+MODULES = (
+    *(f"self_attn.{n}_proj" for n in ("q", "k", "v", "o")),
+    *(f"mlp.{n}_proj" for n in ("gate", "up", "down")),
+)
+"""The linear layers of a decoder layer that an update may change."""
 REMEMBERED = 4096
 """Answers kept, by a digest of the text and never the text: the earlier messages of a talk are not read anew at each turn."""
 
@@ -49,6 +54,7 @@ class Listener:
 
     Attributes:
         layers: the hidden states after so many decoder layers are pooled.
+        updates: "layers.I.MODULE" -> (down (r, in), up (out, r)); up @ down is added to that weight.
         mean, scale: (d,), d = 3 · 640 · len(layers): standardise the features. heads: (2 + kinds, d). bias: (2 + kinds,).
         mix: (2, 3): final log odds of risk, crisis = mix · (this head's, the linear classifier's, 1).
         thresholds: for the mixed probabilities.
@@ -56,6 +62,7 @@ class Listener:
     """
 
     layers: tuple[int, ...]
+    updates: dict[str, tuple[Floats, Floats]]
     mean: Floats
     scale: Floats
     heads: Floats
@@ -77,12 +84,15 @@ class Listener:
         with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as file:
             parts = [file[k].astype(np.float32) for k in ("mean", "scale", "heads", "bias", "mix")]
             layers, thresholds = tuple(file["layers"].tolist()), Thresholds(*file["thresholds"].tolist())
+            names = [f.removesuffix(".down") for f in file.files if f.endswith(".down")]
+            updates = {n: (file[f"{n}.down"].astype(np.float32), file[f"{n}.up"].astype(np.float32)) for n in names}
         mean, scale, heads, bias, mix = parts
         if heads.shape != (2 + len(KINDS), len(mean)) or scale.shape != mean.shape or mix.shape != (2, 3):
             raise ValueError(f"heads of shape {heads.shape}, expected {(2 + len(KINDS), len(mean))}")
-        if not all(np.isfinite(a).all() for a in parts) or not (scale > 0).all():
+        every = [*parts, *(f for pair in updates.values() for f in pair)]
+        if not all(np.isfinite(a).all() for a in every) or not (scale > 0).all():
             raise ValueError("heads are not finite")
-        return cls(layers, mean, scale, heads, bias, mix, thresholds)
+        return cls(layers, updates, mean, scale, heads, bias, mix, thresholds)
 
     def hear(self, texts: Sequence[str]) -> list[Heard] | None:
         """Read texts, in batches of like length; None where the base cannot be loaded.
@@ -121,7 +131,9 @@ class Listener:
     def _ready(self) -> bool:
         if self._base is None and not self.why:
             try:
-                self._base = load_base(max(self.layers))
+                tokenizer, model = load_base(max(self.layers))
+                fold(model, self.updates)
+                self._base = tokenizer, model
             except Exception as err:  # no torch, no base, no memory: the always-on layers go on alone
                 self.why = " ".join(str(err).split())[:160] or type(err).__name__
                 print(f"guard: the model-based layer is off; rules and classifier go on: {self.why}", file=sys.stderr)
@@ -141,34 +153,45 @@ def load_base(depth: int) -> tuple[Any, Any]:
     return load_tokenizer(STARTER), model
 
 
-def features(tokenizer: Any, model: Any, texts: Sequence[str], layers: Sequence[int]) -> Floats:
-    """(n, 3 · hidden size · len(layers)): per layer the mean, the last and the maximum of a text's states (without `<bos>`)."""
+def fold(model: Any, updates: dict[str, tuple[Floats, Floats]]) -> None:
+    """Add each update to its weight."""
     import torch
 
-    ids = [_ids(tokenizer, t) for t in texts]
+    with torch.no_grad():
+        for name, (down, up) in updates.items():
+            weight = model.get_submodule(name).weight
+            weight += torch.from_numpy(up @ down).to(weight.dtype)
+
+
+def features(tokenizer: Any, model: Any, texts: Sequence[str], layers: Sequence[int]) -> Floats:
+    """(n, 3 · hidden size · len(layers)) of texts; see `pool`."""
+    import torch
+
+    ids = [token_ids(tokenizer, t) for t in texts]
     out: list[Any] = [None] * len(texts)
     with torch.inference_mode():
-        for batch in _batches([len(i) for i in ids]):
+        for batch in batches([len(i) for i in ids]):
             padded = torch.zeros(len(batch), max(len(ids[i]) for i in batch), dtype=torch.long)
             for row, i in zip(padded, batch, strict=True):
                 row[: len(ids[i])] = torch.tensor(ids[i])
-            states = _states(model, padded, layers)
-            for n, i in enumerate(batch):
-                own = [s[n, 1 : len(ids[i])].float() for s in states]
-                out[i] = torch.cat([part for h in own for part in (h.mean(0), h[-1], h.amax(0))]).numpy()
+            states = run_layers(model, model.embed_tokens(padded), 0, layers)
+            for i, row in zip(batch, pool(states, [len(ids[i]) for i in batch]).numpy(), strict=True):
+                out[i] = row
     return np.stack(out).astype(np.float32)
 
 
-def _states(model: Any, ids: Any, layers: Sequence[int]) -> list[Any]:
-    """Hidden states after each of `layers`. Texts are padded on the right: under causal attention no mask is needed."""
+def run_layers(model: Any, hidden: Any, first: int, layers: Sequence[int]) -> list[Any]:
+    """Hidden states after each of `layers`, from those (n, length, hidden size) after `first` layers.
+
+    Texts are padded on the right: under causal attention no mask is needed.
+    """
     import torch
 
-    hidden = model.embed_tokens(ids)
-    positions = torch.arange(ids.shape[1]).unsqueeze(0)
+    positions = torch.arange(hidden.shape[1]).unsqueeze(0)
     kinds = model.config.layer_types
     rotary = {kind: model.rotary_emb(hidden, positions, kind) for kind in set(kinds)}
-    out = []
-    for i in range(max(layers)):
+    out = [hidden] if first in layers else []
+    for i in range(first, max(layers)):
         hidden = model.layers[i](
             hidden, position_embeddings=rotary[kinds[i]], attention_mask=None, position_ids=positions
         )
@@ -177,13 +200,24 @@ def _states(model: Any, ids: Any, layers: Sequence[int]) -> list[Any]:
     return out
 
 
-def _ids(tokenizer: Any, text: str) -> list[int]:
+def pool(states: Sequence[Any], lengths: Sequence[int]) -> Any:
+    """(n, 3 · hidden size · len(states)): per layer the mean, the last and the maximum of a text's states, without `<bos>`."""
+    import torch
+
+    rows = []
+    for n, length in enumerate(lengths):
+        own = [s[n, 1:length].float() for s in states]
+        rows.append(torch.cat([part for h in own for part in (h.mean(0), h[-1], h.amax(0))]))
+    return torch.stack(rows)
+
+
+def token_ids(tokenizer: Any, text: str) -> list[int]:
     """`<bos>` and the last MAX_TOKENS tokens, never fewer than two ids; special tokens in the text are plain text."""
     ids = tokenizer(text[-4 * MAX_TOKENS * 4 :], add_special_tokens=False, split_special_tokens=True)["input_ids"]
     return [tokenizer.bos_token_id, *(ids or [tokenizer.eos_token_id])[-MAX_TOKENS:]]
 
 
-def _batches(lengths: Sequence[int]) -> list[list[int]]:
+def batches(lengths: Sequence[int]) -> list[list[int]]:
     """Indices in groups of like length, each of at most BATCH_TOKENS padded tokens."""
     out: list[list[int]] = [[]]
     for i in sorted(range(len(lengths)), key=lambda i: lengths[i]):

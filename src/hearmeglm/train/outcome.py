@@ -1,11 +1,7 @@
-"""What a stage reports: the rows of the original's result tables, and its peak memory."""
+"""What a stage reports: the rows of the original's result tables."""
 
 from __future__ import annotations
 
-import ctypes
-import gc
-import sys
-from contextlib import suppress
 from typing import Any
 
 from ..recipe import Stage
@@ -47,32 +43,3 @@ def result_rows(
         "train_examples": len(mix.train),
         "valid_examples": len(mix.valid),
     }
-
-
-def give_memory_back() -> None:
-    """After a stage: free its model, which the Trainer's cycles still hold, and let glibc return what it keeps (0.6 GB after a 270M)."""
-    gc.collect()
-    if sys.platform == "linux":
-        with suppress(AttributeError, OSError):  # another C library
-            ctypes.CDLL(None).malloc_trim(0)
-
-
-def memory_now(torch: Any) -> int:
-    """Memory in use in bytes: of the GPU where one is used, else the resident size of this process."""
-    if torch.cuda.is_available():
-        return int(torch.cuda.memory_allocated())
-    import psutil  # type: ignore[import-untyped]  # comes with accelerate
-
-    return int(psutil.Process().memory_info().rss)
-
-
-def peak_memory(torch: Any) -> int:
-    """Peak memory in bytes: of the GPU where one is used, else the largest resident size of this process."""
-    if torch.cuda.is_available():
-        return int(torch.cuda.max_memory_allocated())
-    try:
-        import resource
-    except ImportError:  # Windows
-        return 0
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return int(peak if sys.platform == "darwin" else peak * 1024)

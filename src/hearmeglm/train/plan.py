@@ -214,8 +214,8 @@ def _probe(recipe: Recipe, settings: Stage, examples: list[Encoded], device: str
     from ..models.collate import pack, pad
     from ..models.engine import accelerate_training, checkpoint_layers
     from .adapter import build_model
-    from .outcome import memory_now, peak_memory
     from .samples import seconds_to_answer
+    from .usage import memory_now, peak_memory
 
     begun = time.perf_counter()
     model = build_model(recipe, settings, None, device)

@@ -19,7 +19,8 @@ from .adapter import build_model, describe, load_weights, save_weights
 from .arguments import make_optimizer, make_schedule, quiet_libraries, training_arguments
 from .memory import wants_checkpointing, widest
 from .mix import Mix, build_mix
-from .outcome import give_memory_back, peak_memory, result_rows
+from .outcome import result_rows
+from .usage import give_memory_back, peak_memory
 
 if TYPE_CHECKING:
     from rich.console import Console
