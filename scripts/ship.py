@@ -1,7 +1,7 @@
 """Put a run's tuned adapter into the package, if it beats the one that is there: python scripts/ship.py RUN [--name jerry-270m]
 
 Written to src/hearmeglm/models/shipped/NAME: the bfloat16 adapter, the model card, the recipe of the run (without this machine's
-paths) and `results.json`, the headline numbers. An adapter that is already there is replaced only by one with a lower held-out loss; the same one gets a new card and new numbers.
+paths) and `results.json`, the headline numbers. A run that went on from the adapter that is there leaves its recipe as `first.yaml`. An adapter that is already there is replaced only by one with a lower held-out loss; the same one gets a new card and new numbers.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +17,20 @@ import yaml
 
 from hearmeglm.files import read_json, sha256_file, write_json, write_text
 from hearmeglm.models.reference import SHIPPED
+from hearmeglm.recipe import parse_recipe
 from hearmeglm.report.cards import HUB_BASE, model_card
 from hearmeglm.report.collect import collect
 from hearmeglm.run import RunDir
 
 LIMIT_BYTES = 32_000_000
+FIRST = "runs/first"
+"""Where the first of two runs is to lie when somebody builds the adapter again."""
 
 
 def portable(tree: dict[str, Any]) -> dict[str, Any]:
-    """The recipe with its data paths as a reader elsewhere would have them."""
+    """The recipe with its paths as a reader elsewhere would have them."""
+    if tree["lora"]["start"]:
+        tree["lora"]["start"] = FIRST
     for name, source in tree["data"]["sources"].items():
         path = source.get("path")
         if path:
@@ -56,6 +62,10 @@ def main() -> None:
     if weights.stat().st_size > LIMIT_BYTES:
         sys.exit(f"expected at most {LIMIT_BYTES} bytes, found {weights.stat().st_size} -> lower lora.rank")
     folder.mkdir(parents=True, exist_ok=True)
+    if run.recipe.lora.start and sha256_file(weights) != sha256_file(folder / weights.name):
+        if sha256_file(Path(run.recipe.lora.start) / weights.name) != sha256_file(folder / weights.name):
+            sys.exit(f"expected a run that went on from {folder}, found one from {run.recipe.lora.start}")
+        shutil.copyfile(folder / "recipe.yaml", folder / "first.yaml")
     shutil.copyfile(weights, folder / weights.name)
     config = read_json(adapter / "adapter_config.json")
     config["base_model_name_or_path"] = HUB_BASE.get(run.recipe.base, run.recipe.base)
@@ -63,7 +73,7 @@ def main() -> None:
     write_json(there, {**found, "sha256": sha256_file(folder / weights.name)})
     tree = portable(run.recipe.model_dump(mode="json"))
     write_text(folder / "recipe.yaml", yaml.safe_dump(tree, allow_unicode=True, sort_keys=False))
-    write_text(folder / "README.md", model_card(collect(run)))
+    write_text(folder / "README.md", model_card(replace(collect(run), recipe=parse_recipe(tree))))
     print(f"{folder}: {weights.stat().st_size / 1e6:.1f} MB, held-out loss {summary[stage]['loss']}")
 
 

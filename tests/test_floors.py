@@ -9,7 +9,7 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "src" / "hearmeglm"
 FLOORS = [
-    {"types", "errors", "files", "sections"},
+    {"types", "errors", "files", "sections", "phrases"},
     {"recipe", "recipe_file", "run"},
     {"models"},
     {"safety"},

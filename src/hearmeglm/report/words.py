@@ -8,6 +8,7 @@ from typing import Any
 
 import yaml
 
+from .. import phrases
 from .blocks import Lang
 
 FOLDER = Path(__file__).parent / "words"
@@ -38,6 +39,10 @@ class Words:
     def known(self, key: str, fallback: str) -> str:
         """The text of `key`, or `fallback` where there is none (names that come from data)."""
         return table()[key][self.lang] if key in table() else fallback
+
+    def said(self, text: str) -> str:
+        """What the package or a recipe said in English, in this language where the phrase book knows it."""
+        return phrases.said(text, self.lang)
 
     def lines(self, key: str) -> tuple[str, ...]:
         """A text of several lines, as a list."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from .. import phrases
 from ..errors import HearmeError, UserError
 
 if TYPE_CHECKING:
@@ -26,13 +26,11 @@ class Words:
         lang: `zh` or `en`.
         ui: key -> text, with `{placeholders}`.
         settings: path of a recipe's field -> [label, explanation]; English explanations are the schema's own.
-        phrases: what the package says in English (errors, ledger, notes of the plan) -> this language; none in English.
     """
 
     lang: str
     ui: dict[str, str]
     settings: dict[str, list[str]]
-    phrases: tuple[tuple[re.Pattern[str], str], ...] = ()
 
     def __call__(self, key: str, **values: Any) -> str:
         return self.ui[key].format(**values) if values else self.ui[key]
@@ -56,29 +54,17 @@ class Words:
 
     def said(self, text: str) -> str:
         """What the package said in English, in this language as far as the phrase book knows it."""
-        for pattern, translation in self.phrases:
-            if found := pattern.fullmatch(text):
-                return translation.format(*map(self.said, found.groups()))
-        where, colon, rest = text.partition(": ")
-        if self.phrases and colon and (told := self.said(rest)) != rest:
-            return f"{where}：{told}"
-        return text
+        return phrases.said(text, self.lang)
 
 
 @cache
 def load(lang: str) -> Words:
     """The table of `zh` or `en`."""
     tree = _read(f"words_{lang}.yaml")
-    book = _read(f"phrases_{lang}.yaml")
-    return Words(lang, tree["ui"], tree.get("settings") or {}, tuple((_pattern(k), v) for k, v in book.items()))
+    return Words(lang, tree["ui"], tree.get("settings") or {})
 
 
 def _read(name: str) -> dict[str, Any]:
     path = Path(__file__).with_name(name)
     found: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else {}
     return found
-
-
-def _pattern(phrase: str) -> re.Pattern[str]:
-    """A phrase in which each `{}` stands for anything, as little of it as will do."""
-    return re.compile("(.+?)".join(map(re.escape, phrase.split("{}"))), re.DOTALL)

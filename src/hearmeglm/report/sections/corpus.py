@@ -129,12 +129,12 @@ def cleaning(d: ReportData, w: Words) -> tuple[Block, ...]:
     if not ledger:
         return (Para(w("cleaning.none")),)
     rows = tuple(
-        (line.source, w.known(f"action.{line.action}", line.action), line.reason, number(line.n))
+        (line.source, w.known(f"action.{line.action}", line.action), w.said(line.reason), number(line.n))
         for line in ledger[:LEDGER_ROWS]
     )
     heads = ("source", "action", "reason", "count")
     balance = tuple(
-        (s.name, number(s.read), number(s.kept), number(sum(s.dropped.values())), "; ".join(f"{r}: {n}" for r, n in s.dropped.items()) or "–")
+        (s.name, number(s.read), number(s.kept), number(sum(s.dropped.values())), "; ".join(f"{w.said(r)}: {n}" for r, n in s.dropped.items()) or "–")
         for s in d.data.sources
     )  # fmt: skip
     balance_heads = ("source", "read", "kept", "dropped", "reason")
@@ -149,7 +149,7 @@ def split(d: ReportData, w: Words) -> tuple[Block, ...]:
     """The split, its reason, and its sizes."""
     shares = d.recipe.data.split
     reason = (
-        w("split.reason", reason=shares.reason)
+        w("split.reason", reason=w.said(shares.reason))
         if shares.reason
         else w("split.reason.default", train=f"{shares.train:g}", valid=f"{shares.valid:g}", test=f"{shares.test:g}")
     )

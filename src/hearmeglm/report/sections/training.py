@@ -13,7 +13,7 @@ from ..words import Words, number
 ADAPTER = ("method", "rank", "alpha", "targets", "dropout")
 PER_STAGE = (
     "learning_rate", "epochs", "batch_size", "accumulation", "max_length", "scheduler", "warmup", "optimizer", "weight_decay", "max_grad_norm",
-    "packing", "dtype", "patience",
+    "packing", "dtype", "data_seed", "patience",
 )  # fmt: skip
 RESULTS = (
     "epoch", "steps", "train_loss", "eval_loss", "train_runtime", "eval_runtime", "train_samples_per_second", "train_steps_per_second",
@@ -44,6 +44,10 @@ def setup(d: ReportData, w: Words) -> tuple[Block, ...]:
         return ((own.zh if w.lang == "zh" else own.en) if own else "") or w(f"why.{key}")
 
     rows = [(w(f"set.{key}"), *[_show(getattr(recipe.lora, key))] * len(names), why(key)) for key in ADAPTER]
+    if recipe.lora.start:
+        rows.insert(
+            0, (w("set.start"), recipe.lora.start, *(w.known(f"model.{n}", n) for n in names[:-1]), why("start"))
+        )
     rows += [(w(f"set.{key}"), *(_show(getattr(recipe.stages[n], key)) for n in names), why(key)) for key in PER_STAGE]
     rows.append((w("set.seed"), *[str(recipe.seed)] * len(names), why("seed")))
     stages = tuple(w.known(f"model.{n}", n) for n in names)
