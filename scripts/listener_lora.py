@@ -19,7 +19,7 @@ from torch import nn
 from hearmeglm.safety.listener import MODULES, batches, pool, run_layers, token_ids
 
 SEED, FROZEN, RANK, ALPHA = 11, 6, 8, 16
-EPOCHS, LEARNING_RATE, BATCH, DROPOUT = 4, 5e-4, 16, 0.2
+EPOCHS, LEARNING_RATE, BATCH, DROPOUT = 3, 5e-4, 16, 0.2
 
 
 @dataclass
