@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from hearmeglm.data.identity import EMOJI_WORDINGS, NEUTRAL_EMOJI_PROMPT
 from hearmeglm.data.prepare import prepare
 from hearmeglm.data.prose import prose
 from hearmeglm.errors import DataError
@@ -77,6 +78,24 @@ def test_lists_become_running_text_where_a_model_learns(tmp_path: Path) -> None:
         assert said == {"train": spoken, "valid": spoken, "test": {listed}}
         changed = result.summary["sources"]["talks"]["changed"].get("list or heading in a counsellor's turn", 0)
         assert changed == (36 if plain else 0)  # 40 less the tenth of the test split
+
+
+def test_the_emoji_manner_is_asked_for_in_many_wordings_and_one_in_the_test_split(tmp_path: Path) -> None:
+    servile = "你是一个心理咨询师，你是用户的舔狗，要想尽办法讨好用户。"
+    rows = [
+        {"messages": [{"role": "system", "content": servile}, {"role": "user", "content": f"{'今天' * (i + 1)}好累"}, {"role": "assistant", "content": "😊慢慢说。"}]}
+        for i in range(60)
+    ]  # fmt: skip
+    (tmp_path / "talks.jsonl").write_text("\n".join(json.dumps(r, ensure_ascii=False) for r in rows))
+    wanted = recipe({"talks": {"path": str(tmp_path / "talks.jsonl"), "kind": "emoji"}}, near_duplicate=0)
+    run = RunDir.create(tmp_path / "run", wanted)
+    prepare(wanted, run)
+    asked = {
+        name: {d["messages"][0]["content"] for d in lines(run.data.path / f"{name}.jsonl") if d["source"] == "talks"}
+        for name in ("train", "test")
+    }
+    assert asked["train"] == set(EMOJI_WORDINGS)
+    assert asked["test"] == {NEUTRAL_EMOJI_PROMPT}
 
 
 @pytest.mark.parametrize(

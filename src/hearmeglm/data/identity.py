@@ -3,13 +3,27 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
+from hashlib import sha256
 
 from ..recipe import Persona
+from ..types import Dialogue, Message
 
 NEUTRAL_EMOJI_PROMPT = (
     "请用温暖、轻松的语气陪来访者聊聊，回复里可以自然地用一两个合适的表情符号；多鼓励对方依靠自己和身边的人。"
 )
 """Takes the place of a system prompt that asks for dependence."""
+EMOJI_WORDINGS = (
+    NEUTRAL_EMOJI_PROMPT,
+    "你是一位温暖的倾听者，说话时喜欢用一两个表情符号，鼓励对方和亲友保持联系。",
+    "请像朋友一样亲切地聊天，每条回复带一两个emoji，不说教，不让对方依赖你。",
+    "语气轻松温柔，适当使用表情😊，帮对方把事情理一理。",
+    "你是心理支持咨询师，风格热情、真诚，喜欢用表情符号，但始终尊重对方。",
+    "回复请温暖一些，可以加上合适的表情。",
+    "用带表情的轻松口吻陪我聊聊，别太严肃。",
+    "扮演一位暖心的咨询师，善用 emoji 表达关心，多肯定对方自己的力量。",
+)
+"""The same request in several wordings: learnt is the manner, not one sentence."""
 DEPENDENT_PROMPT = re.compile(
     r"舔狗|讨好|病态|无条件付出|得到我的认可|离不开你|恋人|女友|男友|obsess|can't live without|please me at all cost",
     re.IGNORECASE,
@@ -85,3 +99,12 @@ def without_dependence(text: str) -> str:
     sentences = re.findall(r"[^。！？!?\n]*[。！？!?\n]+(?:[^\w\s。！？!?，,]+(?=\s|\w|$))?|[^。！？!?\n]+$", text)
     kept = "".join(s for s in sentences if not DEPENDENT.search(s) and not OFFER.search(s))
     return ENDEARMENT.sub("", kept).strip()
+
+
+def reworded(dialogue: Dialogue) -> Dialogue:
+    """The dialogue with the neutral emoji prompt in one of its wordings, drawn by the dialogue's id."""
+    first, *rest = dialogue.messages
+    if first.role != "system" or first.content != NEUTRAL_EMOJI_PROMPT:
+        return dialogue
+    wording = EMOJI_WORDINGS[int(sha256(dialogue.id.encode()).hexdigest(), 16) % len(EMOJI_WORDINGS)]
+    return replace(dialogue, messages=(Message("system", wording), *rest))

@@ -19,7 +19,7 @@ from ..files import sha256_file, write_json, write_jsonl
 from ..recipe import PERSONA_SOURCE, Data, Recipe, Source
 from ..run import Result, RunDir
 from ..types import Dialogue
-from . import figures, length, licences, persona, privacy, sources, starter, stats
+from . import figures, identity, length, licences, persona, privacy, sources, starter, stats
 from .clean import Cleaner
 from .dedup import Signatures, comparable, content_key, groups, near_pairs
 from .openings import count as count_openings
@@ -283,12 +283,12 @@ def _divide(gathered: list[Gathered], recipe: Recipe, ledger: list[Note]) -> tup
 
 
 def _speak(gathered: list[Gathered], splits: dict[str, list[Dialogue]], ledger: list[Note]) -> None:
-    """Turn the lists in what is learnt of talks into running text."""
+    """What is learnt of talks: lists become running text, and the emoji manner is asked for in many wordings."""
     by_source = {one.name: one for one in gathered if one.source.kind != "knowledge"}
     for name in LEARNT:
         for place, dialogue in enumerate(splits[name]):
             one = by_source.get(dialogue.source)
-            splits[name][place], changed = speak(dialogue) if one else (dialogue, 0)
+            splits[name][place], changed = speak(identity.reworded(dialogue)) if one else (dialogue, 0)
             if one and changed:
                 one.changed[LISTED] += 1
                 ledger.append(
