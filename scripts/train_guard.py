@@ -173,7 +173,7 @@ def main() -> None:
     args.add_argument("--client-turns", type=Path)
     args.add_argument("--negatives", type=int, default=1000)
     args.add_argument(
-        "--false-alarms", type=float, default=0.04, help="share of fresh negatives that may raise an alarm"
+        "--false-alarms", type=float, default=0.06, help="share of fresh negatives that may raise an alarm"
     )
     args.add_argument("--base", type=Path, help="keeps what the base has learnt between runs")
     args.add_argument("--linear-only", action="store_true", help="leave listener.npz alone")

@@ -4,13 +4,15 @@ import shutil
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 
 from hearmeglm.errors import ModelError
 from hearmeglm.files import cache_dir
 from hearmeglm.safety.guard import RULES, Assessment, Guard, assess, guard
 from hearmeglm.safety.lexicon import KINDS, LEVELS
-from hearmeglm.safety.listener import Listener
+from hearmeglm.safety.listener import MODULES, Listener, fold
 from hearmeglm.safety.normal import Normaliser
 
 STARTER = cache_dir() / "starter" / "gemma-3-270m" / "NOTICE"
@@ -215,6 +217,19 @@ def test_the_model_hears_texts_alone_as_together_and_remembers_them() -> None:
         [alone] = other.hear([text]) or []
         assert alone.crisis == pytest.approx(heard.crisis, abs=0.5)  # bfloat16 sums in another order
     assert listener.hear(texts) == together
+
+
+def test_the_shipped_updates_fit_the_base_and_are_added_to_its_weights() -> None:
+    listener = Listener.load(RULES / "listener.npz")
+    names = set(listener.updates)
+    assert names == {f"layers.{i}.{m}" for i in range(min(listener.layers), max(listener.layers)) for m in MODULES}
+    layer = torch.nn.ModuleDict({"mlp": torch.nn.ModuleDict({"up_proj": torch.nn.Linear(3, 2, bias=False)})})
+    model = torch.nn.ModuleDict({"layers": torch.nn.ModuleList([layer])})
+    before = layer["mlp"]["up_proj"].weight.detach().clone()
+    down, up = np.ones((1, 3), dtype=np.float32), np.array([[1.0], [2.0]], dtype=np.float32)
+    fold(model, {"layers.0.mlp.up_proj": (down, up)})
+    added = layer["mlp"]["up_proj"].weight.detach() - before
+    assert added.numpy() == pytest.approx(np.array([[1.0] * 3, [2.0] * 3]), abs=1e-6)
 
 
 def test_it_loads_in_under_a_second() -> None:
