@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from hearmeglm.recipe import parse_recipe
@@ -18,6 +20,8 @@ from .tiny import make_base, make_run
 def test_counts_are_those_of_the_training(tmp_path: Path) -> None:
     base = make_base(tmp_path / "base")
     recipe, run = make_run(tmp_path / "run", base)
+    if sys.platform == "linux":  # what the process held before is neither planned for nor reported
+        np.ones(200_000_000).sum()
     made = plan(recipe, run)
     done = train_stage(recipe, run, "stage1").summary
     first = made.stages[0]

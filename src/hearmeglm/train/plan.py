@@ -215,7 +215,7 @@ def _probe(recipe: Recipe, settings: Stage, examples: list[Encoded], device: str
     from ..models.engine import accelerate_training, checkpoint_layers
     from .adapter import build_model
     from .samples import seconds_to_answer
-    from .usage import memory_now, peak_memory
+    from .usage import forget_peak, memory_now, peak_memory
 
     begun = time.perf_counter()
     model = build_model(recipe, settings, None, device)
@@ -228,6 +228,7 @@ def _probe(recipe: Recipe, settings: Stage, examples: list[Encoded], device: str
     batch = (typical[middle:] + typical[:middle])[: settings.batch_size]
     tokens = sum(len(e.input_ids) for e in batch)
     before = float(memory_now(torch))  # not the peak so far: loading holds weights twice for a moment
+    forget_peak(torch)
 
     def work(some: list[Encoded]) -> float:
         start = time.perf_counter()

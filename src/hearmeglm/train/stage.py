@@ -20,7 +20,7 @@ from .arguments import make_optimizer, make_schedule, quiet_libraries, training_
 from .memory import wants_checkpointing, widest
 from .mix import Mix, build_mix
 from .outcome import result_rows
-from .usage import give_memory_back, peak_memory
+from .usage import forget_peak, give_memory_back, peak_memory
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -234,6 +234,7 @@ class _Job:
         set_seed(self.recipe.seed)
         args = training_arguments(self.recipe, self.stage, self.root)
         barrier()  # the first process has put the checkpoint folder in order
+        forget_peak(torch)
         model = build_model(self.recipe, settings, self.start, loading_device(str(args.device)))
         if self.recipe.lora.method == "pissa" and self.start is None and self.main:
             _save_pissa_start(model, self.step.path)

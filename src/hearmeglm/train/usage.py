@@ -6,6 +6,7 @@ import ctypes
 import gc
 import sys
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 
@@ -26,8 +27,17 @@ def memory_now(torch: Any) -> int:
     return int(psutil.Process().memory_info().rss)
 
 
+def forget_peak(torch: Any) -> None:
+    """Let `peak_memory` begin anew, so that it tells of what comes now and not of an earlier stage; only on Linux for a CPU."""
+    if torch.cuda.is_available():
+        torch.cuda.reset_peak_memory_stats()
+    else:
+        with suppress(OSError):
+            Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+
+
 def peak_memory(torch: Any) -> int:
-    """Peak memory in bytes: of the GPU where one is used, else the largest resident size of this process."""
+    """Peak memory in bytes: of the GPU where one is used, else the largest resident size of this process since `forget_peak`."""
     if torch.cuda.is_available():
         return int(torch.cuda.max_memory_allocated())
     try:
