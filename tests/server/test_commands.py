@@ -67,7 +67,7 @@ def read_until(handle: int, text: str, seconds: float = 30) -> str:
         ready, _, _ = select.select([handle], [], [], max(0.0, end - time.monotonic()))
         assert ready, out.decode(errors="replace")
         out += os.read(handle, 4096)
-    return out.decode()
+    return out.decode(errors="replace")  # a read may end in the middle of a character
 
 
 def test_at_a_terminal_it_asks_once_edits_lines_and_counts_wide_characters(model: str, tmp_path: Path) -> None:
