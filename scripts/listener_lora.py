@@ -6,6 +6,7 @@ to linear heads for risk, crisis and kind, trained together. The states below ne
 
 from __future__ import annotations
 
+import copy
 import math
 import time
 from collections.abc import Sequence
@@ -14,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from peft import LoraConfig, get_peft_model, get_peft_model_state_dict
 from torch import nn
 
 from hearmeglm.safety.listener import MODULES, batches, pool, run_layers, token_ids
@@ -38,46 +40,23 @@ class Texts:
     weight: torch.Tensor
 
 
-class Updated(nn.Module):
-    """A frozen linear layer with a low-rank update."""
-
-    def __init__(self, base: nn.Linear, generator: torch.Generator) -> None:
-        super().__init__()
-        self.base = base
-        self.down = nn.Parameter(torch.randn(RANK, base.in_features, generator=generator) / math.sqrt(base.in_features))
-        self.up = nn.Parameter(torch.zeros(base.out_features, RANK))
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Base and update of x (…, in)."""
-        low = nn.functional.linear(x, self.down.to(x.dtype))
-        return self.base(x) + nn.functional.linear(low, self.up.to(x.dtype)) * (ALPHA / RANK)
-
-
 class Net(nn.Module):
-    """The upper layers with fresh updates, pooling and heads."""
+    """A copy of the base with fresh updates, pooling and heads."""
 
-    def __init__(
-        self, model: Any, layers: Sequence[int], mean: torch.Tensor, scale: torch.Tensor, outputs: int
-    ) -> None:
+    def __init__(self, base: Any, layers: Sequence[int], mean: torch.Tensor, scale: torch.Tensor, outputs: int) -> None:
         super().__init__()
-        generator = torch.Generator().manual_seed(SEED)
-        self.model, self.layers, self.mean, self.scale = model, layers, mean, scale
-        self.updates = nn.ModuleDict()
-        for i in range(FROZEN, max(layers)):
-            for path in MODULES:
-                parent, _, name = path.rpartition(".")
-                holder = model.layers[i].get_submodule(parent)
-                base = getattr(holder, name)
-                new = Updated(base.base if isinstance(base, Updated) else base, generator)
-                setattr(holder, name, new)
-                self.updates[f"layers.{i}.{path}".replace(".", "|")] = new
+        torch.manual_seed(SEED)
+        trained = [f"layers.{i}.{module}" for i in range(FROZEN, max(layers)) for module in MODULES]
+        config = LoraConfig(r=RANK, lora_alpha=ALPHA, target_modules=trained)
+        self.updated = get_peft_model(copy.deepcopy(base), config)  # float32 updates of bfloat16 weights
+        self.layers, self.mean, self.scale = layers, mean, scale
         self.heads = nn.Linear(len(mean), outputs)
         nn.init.zeros_(self.heads.weight)
         nn.init.zeros_(self.heads.bias)
 
     def forward(self, low: torch.Tensor, lengths: Sequence[int]) -> torch.Tensor:
         """(n, outputs) logits of right-padded low states (n, length, hidden)."""
-        states = run_layers(self.model, low, FROZEN, self.layers)
+        states = run_layers(self.updated.get_base_model(), low, FROZEN, self.layers)
         z = (pool(states, lengths) - self.mean) / self.scale
         out: torch.Tensor = self.heads(nn.functional.dropout(z, DROPOUT, self.training))
         return out
@@ -85,10 +64,10 @@ class Net(nn.Module):
     def factors(self) -> dict[str, np.ndarray]:
         """`NAME.down` (r, in) and `NAME.up` (out, r) in float16; the update of NAME's weight is up @ down."""
         out = {}
-        for name, u in self.updates.items():
-            name = name.replace("|", ".")
-            out[f"{name}.down"] = u.down.detach().numpy().astype(np.float16)
-            out[f"{name}.up"] = (u.up.detach().numpy() * (ALPHA / RANK)).astype(np.float16)
+        for key, value in get_peft_model_state_dict(self.updated).items():
+            name, _, side = key.removeprefix("base_model.model.").removesuffix(".weight").rpartition(".lora_")
+            factor = value if side == "A" else value * (ALPHA / RANK)
+            out[f"{name}.{'down' if side == 'A' else 'up'}"] = factor.numpy().astype(np.float16)
         return out
 
 
@@ -124,7 +103,7 @@ def fit(net: Net, data: Texts, use: np.ndarray) -> Net:
     net.train()
     optimizer = torch.optim.AdamW(
         [
-            {"params": net.updates.parameters(), "weight_decay": 0.01},
+            {"params": [p for p in net.updated.parameters() if p.requires_grad], "weight_decay": 0.01},
             {"params": net.heads.parameters(), "weight_decay": 0.05},
         ],
         lr=LEARNING_RATE,

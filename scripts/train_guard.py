@@ -5,9 +5,9 @@
 Data: the building half of PsySUICIDE's validation split (MIT), the building half of the project's own corpus, and, as plain
 negatives, client turns of CPsyCounD (CC BY 4.0) in which no rule finds anything. The measuring halves are never read here
 except to be left out (`safety.measure.building`). Thresholds come from cross-validation on the building half. The rules were mended
-on most of it, but never on `*_extra_voices.txt`: how far a rule is to be believed is learnt on those lines and PsySUICIDE alone.
-The base's part takes about twenty minutes on two cores: FOLDS fits that each leave a part out, whose log odds choose mix and
-thresholds, then one fit of everything; `--base FILE` keeps all that, to choose mix and thresholds again.
+on most of it, but never on FRESH: how far a rule is to be believed is learnt on those lines and PsySUICIDE alone.
+The base's part is FOLDS fits that each leave a part out, whose log odds choose mix and thresholds, then one fit of everything;
+`--base FILE` keeps all that, to choose mix and thresholds again.
 """
 
 from __future__ import annotations
@@ -32,6 +32,8 @@ from hearmeglm.safety.listener import load_base
 from hearmeglm.safety.measure import Example, building, corpus, psysuicide
 
 SEED, FOLDS = 7, 3
+FRESH = ("_extra_voices", "_extra_posts")
+"""Files of the corpus on which no rule was mended."""
 LAYERS = (6, 9, 12)
 GUARD = Guard.load(layers="rules")
 
@@ -59,7 +61,6 @@ def read_by_base(
 ) -> dict[str, np.ndarray]:
     """What listener.npz takes, of updates that have seen all texts, and `held_out`: (n, 2) log odds by updates that have not seen the text's fold."""
     tokenizer, model = load_base(max(LAYERS))
-    model.requires_grad_(False)
     low, mean, scale = lower_states(tokenizer, model, said, LAYERS)
     print(f"{len(low)} texts, {sum(map(len, low))} tokens", flush=True)
     data = Texts(
@@ -187,7 +188,7 @@ def main() -> None:
     y = np.array([[e.risk, bool(e.crisis)] for e in examples])
     use = np.array([[True, e.crisis is not None] for e in examples])
     w = np.array([{"own": 1.0, "psysuicide": 1.0, "cpsycound": 0.3}[e.source] for e in examples])
-    fresh = use[:, 1] & np.array(["_extra_voices" in e.id or e.source == "psysuicide" for e in examples])
+    fresh = use[:, 1] & np.array([e.source == "psysuicide" or any(f in e.id for f in FRESH) for e in examples])
     posts = np.array([e.source == "psysuicide" for e in examples])
     fold = np.random.default_rng(SEED).integers(0, FOLDS, len(examples))
     print(f"{len(examples)} texts; risk {y[:, 0].mean():.3f}, crisis {y[use[:, 1], 1].mean():.3f}", flush=True)
@@ -231,9 +232,9 @@ def sigmoid(z: np.ndarray) -> np.ndarray:
 def show(name: str, examples: list[Example], found: list[Found], p: np.ndarray, t: Thresholds) -> None:
     """Cross-validated recall and false alarms of `crisis`, and F1 of `risk`, by source."""
     print(name, t)
-    source = np.array(["voices" if "_extra_voices" in e.id else e.source for e in examples])
+    source = np.array(["fresh" if any(f in e.id for f in FRESH) else e.source for e in examples])
     level = np.array([decide(f, a, b, t) for f, (a, b) in zip(found, p, strict=True)])
-    for s in ("voices", "own", "psysuicide", "cpsycound"):
+    for s in ("fresh", "own", "psysuicide", "cpsycound"):
         crisis = [bool(level[i] >= MODERATE) for i, e in enumerate(examples) if source[i] == s and e.crisis]
         false = [bool(level[i] >= MODERATE) for i, e in enumerate(examples) if source[i] == s and e.crisis is False]
         said, risk = level[source == s] > 0, np.array([e.risk for e, o in zip(examples, source, strict=True) if o == s])

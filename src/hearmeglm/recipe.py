@@ -126,7 +126,7 @@ class Lora(Section):
     )
     start: str | None = Field(
         None,
-        description="An adapter to go on from, a folder or the name of a shipped one: the first stage starts with its weights, rank and targets.",
+        description="An adapter to go on from, a folder or the name of a shipped one: the first stage starts with its weights. Rank and alpha must be its own.",
     )
 
 
@@ -235,6 +235,11 @@ class Evaluation(Section):
     )
     turns: Literal["last", "every"] = Field("last", description="Answer the last counsellor turn, or every one.")
     limit: Positive | None = Field(None, description="At most this many prompts a model.")
+    every: int = Field(
+        0,
+        ge=0,
+        description="Beside `turns`: of so many of the dialogues answer every counsellor turn; last turns are mostly easy closings.",
+    )
     sampling: Sampling = Field(default_factory=Sampling, description="Greedy unless said otherwise.")
     batch_size: Positive = Field(16, description="Prompts decoded together.")
 

@@ -7,8 +7,10 @@ import pytest
 from hearmeglm.cli import app
 from hearmeglm.evals import answering
 from hearmeglm.evals.evaluate import evaluate
-from hearmeglm.evals.items import draw_items, items_of, read_dialogues
+from hearmeglm.evals.items import draw_items, every_turn, items_of, read_dialogues
+from hearmeglm.evals.summary import tables
 from hearmeglm.files import read_jsonl
+from hearmeglm.run import RunDir
 from hearmeglm.types import Dialogue, Generation, Message, Score
 
 
@@ -77,6 +79,30 @@ def test_after_a_crash_only_missing_answers_are_made(tiny_run, result, monkeypat
     assert [(r["id"], r["model"], r["prediction"]) for r in after] == [
         (r["id"], r["model"], r["prediction"]) for r in before
     ]
+
+
+def test_every_turn_of_some_dialogues_stands_beside_the_last_turns(tiny_run, result):
+    recipe, run = tiny_run
+    plan = recipe.evaluation.model_copy(update={"turns": "last", "every": 2, "models": ["base", "stage2"]})
+    other = RunDir.create(run.path.with_name("beside"), recipe.model_copy(update={"evaluation": plan}))
+    for step in ("data", "stage2"):
+        other.step(step).path.symlink_to(run.step(step).path)
+    found = evaluate(other.recipe, other).summary
+    assert (found["prompts"], found["dialogues"]) == (6, 6)
+    assert (found["every"]["prompts"], found["every"]["dialogues"]) == (4, 2)
+    assert len(rows(other.generations)) == 12  # last turns only, so that comparisons stay comparisons of last turns
+    drawn = {i.dialogue_id for i in every_turn(read_dialogues(run.data.path / "test.jsonl"), 2, recipe.seed)}
+    for model, numbers in found["every"]["models"].items():
+        same = [
+            r["value"]
+            for r in rows(run.scores)
+            if r["model"] == model and r["metric"] == "rouge-l" and r["id"].split("#")[0] in drawn
+        ]
+        assert len(same) == numbers["n"] == 4
+        assert numbers["rouge-l"] == pytest.approx(sum(same) / 4, abs=1e-4)
+        assert numbers["runtime_s"] is None
+    titles = [str(t.title) for t in tables(found)]
+    assert ["last turns" in t for t in titles] == [True, False]
 
 
 def test_heldout_loss_equals_the_models_own(tiny_run, result):

@@ -77,6 +77,7 @@ def full_run(tmp_path_factory):
         "data.limits.valid=6",
         "data.limits.test=6",
         "evaluation.limit=4",
+        "evaluation.every=2",
         "evaluation.sampling.max_new_tokens=8",
     ]
     for stage in ("stage1", "stage2"):

@@ -106,6 +106,10 @@ def test_numbers_are_those_of_the_files(full_run, both) -> None:
     for i, model in enumerate(summary["models"].values()):
         assert rows["held-out loss (nats/token)"][i] == f"{model['loss']:.4f}"
         assert rows["replies n"][i] == str(model["n"])
+    every = {r[0]: r[1:] for r in keys(both["zh"])["tab:overlap-every"].rows}
+    for i, model in enumerate(summary["every"]["models"].values()):
+        assert every["回复数 n"][i] == str(model["n"])
+    assert "用时（秒）" not in every
     result = read_json(full_run.path / "stage1" / "result.json")
     training = {r[0]: r[1] for r in keys(both["en"])["tab:training"].rows}
     assert training["train loss"] == f"{result['train_loss']:.4f}"

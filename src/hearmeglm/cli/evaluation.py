@@ -57,7 +57,7 @@ def evaluate_run(
 ) -> None:
     """Before/after: let every model of the run answer the held-out prompts, and score the answers."""
     from ..evals.evaluate import evaluate
-    from ..evals.summary import table
+    from ..evals.summary import tables
     from ..run import RunDir
 
     folder = RunDir.open(run)
@@ -65,7 +65,7 @@ def evaluate_run(
     if json_mode:
         print_json({"run": str(run), "skipped": result.skipped, **result.summary})
     else:
-        console().print(table(dict(result.summary)))
+        console().print(*tables(dict(result.summary)))
 
 
 def _pair(item: str) -> tuple[str, str]:

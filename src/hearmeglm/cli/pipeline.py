@@ -47,9 +47,9 @@ def run_recipe(recipe: RecipeArg, run: RunOption = None, set_: SetOption = None,
         out.print(f"[green]✓[/green] {name}: {took}")
         summaries[name] = {"skipped": result.skipped, **result.summary}
         if name == "evaluate":
-            from ..evals.summary import table
+            from ..evals.summary import tables
 
-            out.print(table(dict(result.summary)))
+            out.print(*tables(dict(result.summary)))
     if json_out:
         print_json({"run": str(folder.path), "steps": summaries})
     else:

@@ -14,7 +14,7 @@ from ..types import Generation, Score
 from .answering import answer_locally, answer_remotely
 from .contestants import BASE, PROMPTED, Contestant, contestants
 from .heldout import Heldout, heldout
-from .items import Item, draw_items, read_dialogues
+from .items import Item, draw_items, every_turn, read_dialogues
 from .overlap import TOKENISATION
 from .scoring import score_generations
 from .summary import chart, summarise
@@ -52,7 +52,8 @@ def evaluate(recipe: Recipe, run: RunDir, *, via: Mapping[str, str] | None = Non
     if (earlier := run.evals.done(inputs)) is not None:
         return earlier
     plan = recipe.evaluation
-    items = draw_items(read_dialogues(test), plan.turns, plan.limit, recipe.seed)
+    talks = read_dialogues(test)
+    items = draw_items(talks, plan.turns, plan.limit, recipe.seed)
     if not items:
         raise RunError(
             "expected held-out counselling dialogues, found none",
@@ -60,18 +61,21 @@ def evaluate(recipe: Recipe, run: RunDir, *, via: Mapping[str, str] | None = Non
             hint="raise the test share or its limit",
         )
     run.evals.begin()
+    parts = [items, every_turn(talks, plan.every, recipe.seed)]
     generations: list[Generation] = []
     scores: list[Score] = []
-    models: dict[str, Any] = {}
-    for c, replies, losses, runtime in _answers(who, items, recipe, run, via or {}):
+    tables: list[dict[str, Any]] = [_counts(part) for part in parts]
+    for c, number, replies, losses, runtime in _answers(who, parts, recipe, run, via or {}):
         marks = score_generations(replies, losses)
-        models[c.name] = summarise(replies, marks, losses, runtime, plan.batch_size)
-        generations += replies
-        scores += marks
+        tables[number]["models"][c.name] = summarise(
+            replies, marks, losses, None if number else runtime, plan.batch_size
+        )  # replies of the second part may stem from the first: its time is not its own
+        if number == 0:
+            generations += replies
+            scores += marks
     summary = {
-        "models": models,
-        "dialogues": len({i.dialogue_id for i in items}),
-        "prompts": len(items),
+        **tables[0],
+        **({"every": tables[1]} if plan.every else {}),
         "turns": plan.turns,
         "greedy": plan.sampling.temperature == 0,
         "sampling": plan.sampling.model_dump(mode="json"),
@@ -86,10 +90,14 @@ def evaluate(recipe: Recipe, run: RunDir, *, via: Mapping[str, str] | None = Non
     return run.evals.finish(inputs, summary, seed=recipe.seed, files=FILES)
 
 
+def _counts(items: Sequence[Item]) -> dict[str, Any]:
+    return {"models": {}, "dialogues": len({i.dialogue_id for i in items}), "prompts": len(items)}
+
+
 def _answers(
-    who: Sequence[Contestant], items: Sequence[Item], recipe: Recipe, run: RunDir, via: Mapping[str, str]
-) -> Iterator[tuple[Contestant, list[Generation], list[Heldout], float]]:
-    """Answers and losses model by model; weights are loaded once per adapter (base and prompted base share them)."""
+    who: Sequence[Contestant], parts: Sequence[Sequence[Item]], recipe: Recipe, run: RunDir, via: Mapping[str, str]
+) -> Iterator[tuple[Contestant, int, list[Generation], list[Heldout], float]]:
+    """Answers and losses model by model and part by part; weights are loaded once per adapter (base and prompted base share them)."""
     from ..models.load import load_model, load_tokenizer
 
     loaded: Any = None
@@ -97,23 +105,26 @@ def _answers(
     tokenizer: Any = None
     for c in who:
         file = run.evals.path / "answers" / f"{c.name}.jsonl"
-        with progress(f"{c.name}: answers", len(items)) as step:
-            if c.name in via:
-                from ..chat.open import open_model
-
-                replies, runtime = answer_remotely(open_model(via[c.name]), c, items, recipe, file, step)
-                yield c, replies, [], runtime
+        if c.name not in via and (loaded is None or loaded_for != (c.base, c.adapter)):
+            loaded = None  # free the old weights first
+            tokenizer = tokenizer or load_tokenizer(recipe.base, trust_remote_code=recipe.trust_remote_code)
+            loaded = load_model(c.base, adapter=c.adapter, trust_remote_code=recipe.trust_remote_code)
+            loaded_for = (c.base, c.adapter)
+        for number, items in enumerate(parts):
+            if not items:
                 continue
-            if loaded is None or loaded_for != (c.base, c.adapter):
-                loaded = None  # free the old weights first
-                tokenizer = tokenizer or load_tokenizer(recipe.base, trust_remote_code=recipe.trust_remote_code)
-                loaded = load_model(c.base, adapter=c.adapter, trust_remote_code=recipe.trust_remote_code)
-                loaded_for = (c.base, c.adapter)
-            template = c.template(recipe, tokenizer)
-            replies, runtime = answer_locally(loaded, tokenizer, template, c, items, recipe, file, step)
-        with progress(f"{c.name}: held-out loss", len(items)) as step:
-            losses = heldout(loaded, tokenizer, template, items, c.history(recipe.persona), step)
-        yield c, replies, losses, runtime
+            with progress(f"{c.name}: answers", len(items)) as step:
+                if c.name in via:
+                    from ..chat.open import open_model
+
+                    replies, runtime = answer_remotely(open_model(via[c.name]), c, items, recipe, file, step)
+                    yield c, number, replies, [], runtime
+                    continue
+                template = c.template(recipe, tokenizer)
+                replies, runtime = answer_locally(loaded, tokenizer, template, c, items, recipe, file, step)
+            with progress(f"{c.name}: held-out loss", len(items)) as step:
+                losses = heldout(loaded, tokenizer, template, items, c.history(recipe.persona), step)
+            yield c, number, replies, losses, runtime
 
 
 @contextmanager

@@ -68,9 +68,7 @@ def draw_items(
 
     The draw does not depend on the order of the file, and the same seed gives the same items to every model.
     """
-    wanted: list[Dialogue] = [
-        d for d in dialogues if d.source != PERSONA_SOURCE and d.meta.get("kind") not in SKIPPED_KINDS
-    ]
+    wanted = counselling(dialogues)
     if limit is None:
         return [item for d in wanted for item in items_of(d, turns)]
     drawn: list[Item] = []
@@ -79,6 +77,16 @@ def draw_items(
         if len(drawn) >= limit:
             break
     return drawn[:limit]
+
+
+def every_turn(dialogues: Iterable[Dialogue], count: int, seed: int) -> list[Item]:
+    """Every counsellor turn of the first `count` dialogues in the order of `draw_items`."""
+    return [item for d in shuffled(counselling(dialogues), seed)[:count] for item in items_of(d, "every")]
+
+
+def counselling(dialogues: Iterable[Dialogue]) -> list[Dialogue]:
+    """Those that the comparison is about; the others have suites of their own."""
+    return [d for d in dialogues if d.source != PERSONA_SOURCE and d.meta.get("kind") not in SKIPPED_KINDS]
 
 
 def shuffled(dialogues: Sequence[Dialogue], seed: int) -> list[Dialogue]:

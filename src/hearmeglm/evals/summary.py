@@ -45,14 +45,14 @@ def summarise(
     generations: Sequence[Generation],
     scores: Sequence[Score],
     losses: Sequence[Heldout],
-    runtime_s: float,
+    runtime_s: float | None,
     batch_size: int,
 ) -> dict[str, Any]:
     """The numbers of one model.
 
     Args:
         losses: of the reference answers; their mean weighs each supervised token alike, as a training loss does.
-        runtime_s: seconds that generating all replies took together (loading the model not counted).
+        runtime_s: seconds that generating all replies took together (loading the model not counted); None: not known.
         batch_size: what a step is: the original counts batches of prompts, so steps/s = batches / runtime.
     """
     n = len(generations)
@@ -70,7 +70,7 @@ def summarise(
         )
         out |= {"loss": round(whole.per_token, 4), "bits-per-char": round(whole.bits_per_character, 4)}
     out["unscored"] = {m: k for m, values in by_metric.items() if (k := sum(v is None for v in values))}
-    out["runtime_s"] = round(runtime_s, 4)
+    out["runtime_s"] = None if runtime_s is None else round(runtime_s, 4)
     out["samples_per_s"] = round(n / runtime_s, 4) if runtime_s else None
     out["steps_per_s"] = round(math.ceil(n / batch_size) / runtime_s, 4) if runtime_s else None
     out["first_token_s"] = mean([g.first_token_s for g in generations])
@@ -87,11 +87,9 @@ def table(summary: dict[str, Any]) -> Table:
     from rich.table import Table
 
     models = list(summary["models"])
-    out = Table(
-        title=f"Before / after 前后对比 · {summary['dialogues']} held-out dialogues, greedy"
-        if summary["greedy"]
-        else "Before / after 前后对比 (sampled)"
-    )
+    how = "greedy" if summary["greedy"] else "sampled"
+    turns = "every counsellor turn 每一轮" if summary["turns"] == "every" else "last turns 末轮"
+    out = Table(title=f"Before / after 前后对比 · {turns} of {summary['dialogues']} held-out dialogues, {how}")
     out.add_column("", overflow="fold")
     for name in models:
         out.add_column(name, justify="right")
@@ -100,6 +98,12 @@ def table(summary: dict[str, Any]) -> Table:
             cells = [summary["models"][m].get(key) for m in models]
             out.add_row(label, *("–" if c is None else format(c, form) for c in cells))
     return out
+
+
+def tables(summary: dict[str, Any]) -> list[Table]:
+    """The table, and the one of every turn if there is one."""
+    every = [{**summary, "turns": "every", **summary["every"]}] if "every" in summary else []
+    return [table(one) for one in (summary, *every)]
 
 
 def chart(summary: dict[str, Any], path: Path) -> None:

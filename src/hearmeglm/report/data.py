@@ -156,7 +156,7 @@ class Delta:
 
 @dataclass(frozen=True, slots=True)
 class EvalPart:
-    """The before/after comparison."""
+    """The before/after comparison; `every`: the same models on every counsellor turn of some of the dialogues."""
 
     models: tuple[ModelPart, ...]
     deltas: tuple[Delta, ...]
@@ -168,6 +168,9 @@ class EvalPart:
     sampling: Mapping[str, float | int | str]
     tokenisation: str
     made: Made | None
+    every: tuple[ModelPart, ...] = ()
+    every_prompts: int = 0
+    every_dialogues: int = 0
 
     def model(self, name: str) -> ModelPart | None:
         """The model called `name`."""

@@ -61,6 +61,7 @@ def collect_evals(run: RunDir) -> EvalPart | None:
     summary = read_json(path)
     try:
         models = tuple(_model(name, m) for name, m in summary["models"].items())
+        every = summary.get("every") or {"models": {}, "prompts": 0, "dialogues": 0}
         return EvalPart(
             models=models,
             deltas=tuple(_deltas(run, int(summary["seed"]))),
@@ -72,6 +73,9 @@ def collect_evals(run: RunDir) -> EvalPart | None:
             sampling={k: v for k, v in summary["sampling"].items() if isinstance(v, int | float | str)},
             tokenisation=str(summary["tokenisation"]),
             made=made_of(run.evals),
+            every=tuple(_model(name, m) for name, m in every["models"].items()),
+            every_prompts=every["prompts"],
+            every_dialogues=every["dialogues"],
         )
     except (KeyError, TypeError) as err:
         raise DataError(f"expected an evaluation summary, found no {err}", where=str(path)) from None

@@ -90,7 +90,9 @@ def build(desk: Desk, run: Any, pulse: Any) -> None:
         *raw: Any,
         redraw: bool = False,
     ) -> Any:
-        """Yields (text box, two columns, notice, talk, vote box, vote result)."""
+        """Yields (text box, two columns, notice, talk, vote box, vote result); `redraw` answers the last message anew."""
+        if redraw:
+            said = talk.turns[-1].said if talk.turns else ""
         if not said.strip():
             yield said, *talk.shown(kind), "", talk, gr.skip(), ""
             return
@@ -130,25 +132,10 @@ def build(desk: Desk, run: Any, pulse: Any) -> None:
         votable = kind != "single" and not any(e.intervened == "written" for e in events.values())
         yield "", *talk.shown(kind), _seen(desk, events, where, guard), talk, gr.update(visible=votable), ""
 
-    def retry(
-        name: str | None,
-        kind: str,
-        a: str | None,
-        b: str | None,
-        where: str,
-        guard: bool,
-        prompt: str,
-        _: str,
-        talk: Talk,
-        *raw: Any,
-    ) -> Any:
-        said = talk.turns[-1].said if talk.turns else ""
-        yield from answer(name, kind, a, b, where, guard, prompt, said, talk, *raw, redraw=True)
-
     inputs = [run, mode, left, right, region, guarded, system, text, state, *sampling]
     outputs = [text, *boxes, notice, state, voting, voted]
     gr.on([send.click, text.submit], desk.safe(answer), inputs, outputs, show_progress="hidden", concurrency_limit=4)
-    again.click(desk.safe(retry), inputs, outputs, show_progress="hidden", concurrency_limit=4)
+    again.click(desk.safe(partial(answer, redraw=True)), inputs, outputs, show_progress="hidden", concurrency_limit=4)
     halt.click(lambda talk: desk.models.halt(talk.id), [state], None, queue=False)
 
     def vote(choice: str, name: str | None, agreed: bool, prompt: str, kind: str, talk: Talk) -> Any:

@@ -30,6 +30,7 @@ SPEED = (
     "chars_per_reply",
     "capped",
 )
+EVERY = ("bleu-4", "rouge-1", "rouge-2", "rouge-l", "loss", "tokens_per_reply", "capped")
 
 
 def table(run: RunDir | None, desk: Desk) -> str:
@@ -56,12 +57,11 @@ def table(run: RunDir | None, desk: Desk) -> str:
     parts.append(markup.table(head, pairs, w("eval.pairs")))
     with suppress(HearmeError):
         summary: dict[str, Any] = read_json(run.evals.path / "summary.json")
-        speed = []
-        for key, label, form in ROWS:
-            if key in SPEED:
-                values = [summary["models"].get(m, {}).get(key) for m in names]
-                speed.append((_label(label, w.lang), *("–" if v is None else format(v, form) for v in values)))
+        speed = _figures(summary, names, SPEED, w.lang)
         parts.append(markup.table([w("eval.metric"), *names], speed, w("eval.speed")))
+        if every := summary.get("every"):
+            told = w("eval.every", n=every["prompts"], d=every["dialogues"])
+            parts.append(markup.table([w("eval.metric"), *names], _figures(every, names, EVERY, w.lang), told))
         facts = w("eval.facts", n=summary["prompts"], d=summary["dialogues"], seed=summary["seed"])
         parts.append(f'<p class="hm-small">{escape(facts)}<br>{escape(_listed(summary["tokenisation"], desk))}</p>')
     return "".join(parts)
@@ -181,6 +181,16 @@ def _metric(name: str, desk: Desk) -> str:
 def _interval(cell: dict[str, Any], unscored: str) -> str:
     text = f"{cell['mean']:.2f} [{cell['low']:.2f}, {cell['high']:.2f}]" if "mean" in cell else "–"
     return f"{text} ({cell['unscored']} {unscored})" if cell["unscored"] else text
+
+
+def _figures(summary: dict[str, Any], names: list[str], keys: tuple[str, ...], lang: str) -> list[tuple[str, ...]]:
+    """Rows of a summary's numbers, a column a model."""
+    rows = []
+    for key, label, form in ROWS:
+        if key in keys:
+            values = [summary["models"].get(m, {}).get(key) for m in names]
+            rows.append((_label(label, lang), *("–" if v is None else format(v, form) for v in values)))
+    return rows
 
 
 def _label(label: str, lang: str) -> str:

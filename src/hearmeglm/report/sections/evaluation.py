@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from .. import figures
 from ..blocks import Block, Bubble, Bullets, Chat, Code, Heading, NotRun, Para, Table
-from ..data import Episode, ReportData, SuitePart
+from ..data import Episode, ModelPart, ReportData, SuitePart
 from ..original import JUDGE, OVERLAP
 from ..words import Words, number, percent
 
@@ -15,6 +15,8 @@ METRICS = (
     "n", "bleu-4", "rouge-1", "rouge-2", "rouge-l", "loss", "bits-per-char", "runtime_s", "samples_per_s", "steps_per_s", "first_token_s", "total_s",
     "tokens_per_reply", "chars_per_reply", "tokens_per_s", "capped",
 )  # fmt: skip
+EVERY = ("n", "bleu-4", "rouge-1", "rouge-2", "rouge-l", "loss", "bits-per-char", "tokens_per_reply", "capped")
+"""Of every turn: no speed, which the last turns have measured."""
 EPISODES = ("identity", "misleading-premise", "tone", "knowledge", "emoji")
 SMALL = 100
 """Below so many replies the report says that the numbers show the procedure, not the model."""
@@ -52,6 +54,13 @@ def _metric(key: str, value: float | None) -> str:
     )
 
 
+def _means(key: str, caption: str, models: Sequence[ModelPart], metrics: Sequence[str], source: str, w: Words) -> Table:
+    known = [k for k in metrics if any(m.values.get(k) is not None for m in models)]
+    rows = tuple((w(f"m.{k}"), *(_metric(k, m.values.get(k)) for m in models)) for k in known)
+    heads = (w("head.measure"), *(_model(m.name, w) for m in models))
+    return Table(key, caption, heads, rows, "l" + "r" * len(models), (), source)
+
+
 def before_after(d: ReportData, w: Words) -> tuple[Block, ...]:
     """The table, paired differences with intervals, style, and the original's figures."""
     command = f"hearme evaluate {d.run}"
@@ -67,29 +76,26 @@ def before_after(d: ReportData, w: Words) -> tuple[Block, ...]:
         ]
         return (*(NotRun(key, w(text), command) for key, text in absent), original)
     e = d.evals
-    rows = tuple(
-        (w(f"m.{k}"), *(_metric(k, m.values.get(k)) for m in e.models))
-        for k in METRICS
-        if any(m.values.get(k) is not None for m in e.models)
-    )
     out: list[Block] = []
     if e.prompts < SMALL:
         out.append(Para(w("results.small", n=e.prompts)))
     source = f"evals/summary.json; n = {e.prompts}, seed {e.seed}"
-    out.append(
-        Table(
-            "tab:overlap",
-            w("cap.overlap"),
-            (w("head.measure"), *(_model(m.name, w) for m in e.models)),
-            rows,
-            "l" + "r" * len(e.models),
-            (),
-            source,
-        )
-    )
+    out.append(_means("tab:overlap", w("cap.overlap"), e.models, METRICS, source, w))
     unscored = "; ".join(f"{_model(m.name, w)} {k}: {n}" for m in e.models for k, n in m.unscored.items())
     out.append(Para(w("results.unscored", items=unscored) if unscored else w("results.unscored.none"), quiet=True))
     out.append(figures.overlap(e, w))
+    if e.every:
+        out.append(Para(w("results.every", prompts=number(e.every_prompts), dialogues=number(e.every_dialogues))))
+        source = f"evals/summary.json; n = {e.every_prompts}, seed {e.seed}"
+        out.append(_means("tab:overlap-every", w("cap.overlap.every"), e.every, EVERY, source, w))
+    elif e.turns == "last":
+        out.append(
+            NotRun(
+                "tab:overlap-every",
+                w("cap.overlap.every"),
+                f"hearme run RECIPE --run {d.run} --set evaluation.every=25",
+            )
+        )
     if e.deltas:
         heads = tuple(w(f"head.{h}") for h in ("measure", "pair", "before", "after", "difference", "interval", "p"))
         cells = tuple(
