@@ -52,6 +52,22 @@ def test_other_host_names_are_refused():
     assert _ask(Front(_inner, "zh", hosts=LOCAL), "/zh/", host="evil.example").status_code == 403
 
 
+def test_no_websocket_passes_by_the_login():
+    sent, reached = [], []
+
+    async def app(scope, receive, send):
+        reached.append(scope)
+
+    async def send(message):
+        sent.append(message)
+
+    asyncio.run(
+        Front(app, "zh", "correct horse battery")({"type": "websocket", "path": "/", "headers": []}, None, send)
+    )
+    assert not reached
+    assert sent == [{"type": "websocket.close", "code": 1008}]
+
+
 def test_login_before_anything():
     front = Front(_inner, "zh", "correct horse battery")
     assert _ask(front, "/en/config").headers["location"] == "/login?lang=en"

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from hearmeglm.errors import RecipeError, RunError
+from hearmeglm.files import write_json
 from hearmeglm.recipe_file import load_recipe
 from hearmeglm.studio import runs
 from hearmeglm.studio.app import desks, status
+from hearmeglm.studio.data import _place
+from hearmeglm.studio.results import failures
 from hearmeglm.studio.store import Store
 
 
@@ -78,3 +83,31 @@ def test_status_names_the_next_step(store, lang):
     page, _, busy = status(desks(store.root)[lang], "one")
     assert not busy
     assert 'aria-current="step"' in page
+
+
+def test_uploads_of_one_name_do_not_overwrite_each_other(tmp_path, monkeypatch):
+    monkeypatch.setenv("HEARME_DATA", str(tmp_path / "kept"))
+    made = []
+    for text in ("one", "two", "one"):
+        upload = tmp_path / "data.jsonl"
+        upload.write_text(text, encoding="utf-8")
+        made.append(_place("", str(upload)))
+    assert made[0] == made[2] != made[1]
+    assert [Path(m).read_text(encoding="utf-8") for m in made] == ["one", "two", "one"]
+
+
+@pytest.mark.parametrize(
+    ("lang", "item", "alarms"), [("zh", "直接询问", "误报"), ("en", "asks directly", "false alarms")]
+)
+def test_the_crisis_suite_is_told_item_by_item(store, lang, item, alarms):
+    from hearmeglm.evals.crisis import load_cases, score_replies
+    from hearmeglm.evals.crisis_run import _result
+
+    run, cases = store.open("one"), load_cases()[:3]
+    scores = _result(score_replies("stage2+guard", cases, ["你现在有自杀的想法吗？我在听。"] * len(cases)))
+    write_json(run.evals.path / "suites" / "crisis.json", {"suite": "crisis", "models": {"stage2+guard": scores}})
+    page = failures(run, desks(store.root)[lang])
+    hits, asked = scores["items"]["asks_directly"]["hits"], scores["n"]
+    assert hits == asked
+    assert f"{item}</td><td>{asked}/{asked}" in page.replace('<td class="n">', "<td>")
+    assert alarms in page

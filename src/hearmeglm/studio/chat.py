@@ -94,7 +94,7 @@ def build(desk: Desk, run: Any, pulse: Any) -> None:
         if redraw:
             said = talk.turns[-1].said if talk.turns else ""
         if not said.strip():
-            yield said, *talk.shown(kind), "", talk, gr.skip(), ""
+            yield said, *talk.shown(), "", talk, gr.skip(), ""
             return
         first = talk.settled() if not redraw else talk
         pair = list(opponents(desk.run(name), w, a, b))
@@ -109,7 +109,7 @@ def build(desk: Desk, run: Any, pulse: Any) -> None:
             drawn = 0
         turn = Turn(said.strip(), ["", ""], refs, order, drawn=drawn, blind=kind == "blind")
         talk = replace(first, turns=[*first.turns, turn])
-        yield "", *talk.shown(kind), markup.notice(w("chat.loading")), talk, gr.update(visible=False), ""
+        yield "", *talk.shown(), markup.notice(w("chat.loading")), talk, gr.update(visible=False), ""
         events: dict[int, GuardEvent] = {}
         history = [
             *([Message("system", prompt.strip())] if prompt.strip() else []),
@@ -125,12 +125,12 @@ def build(desk: Desk, run: Any, pulse: Any) -> None:
         try:
             for _ in together(streams):
                 turn.replies = [s.text.strip() for s in streams]
-                yield "", *talk.shown(kind), _seen(desk, events, where, guard), talk, gr.skip(), gr.skip()
+                yield "", *talk.shown(), _seen(desk, events, where, guard), talk, gr.skip(), gr.skip()
         finally:
             desk.models.at_work.pop(talk.id, None)
         # A written reply is the same on both sides and no model's: there is nothing to vote on.
         votable = kind != "single" and not any(e.intervened == "written" for e in events.values())
-        yield "", *talk.shown(kind), _seen(desk, events, where, guard), talk, gr.update(visible=votable), ""
+        yield "", *talk.shown(), _seen(desk, events, where, guard), talk, gr.update(visible=votable), ""
 
     inputs = [run, mode, left, right, region, guarded, system, text, state, *sampling]
     outputs = [text, *boxes, notice, state, voting, voted]
@@ -138,7 +138,7 @@ def build(desk: Desk, run: Any, pulse: Any) -> None:
     again.click(desk.safe(partial(answer, redraw=True)), inputs, outputs, show_progress="hidden", concurrency_limit=4)
     halt.click(lambda talk: desk.models.halt(talk.id), [state], None, queue=False)
 
-    def vote(choice: str, name: str | None, agreed: bool, prompt: str, kind: str, talk: Talk) -> Any:
+    def vote(choice: str, name: str | None, agreed: bool, prompt: str, talk: Talk) -> Any:
         if not talk.turns or not all(talk.turns[-1].replies):
             return gr.skip(), gr.skip(), gr.skip(), gr.skip(), gr.skip()
         turn = talk.turns[-1]
@@ -150,12 +150,12 @@ def build(desk: Desk, run: Any, pulse: Any) -> None:
         if agreed and folder is not None:
             votes.store(folder.path, talk, prompt)
             stored = w("vote.stored", n=votes.count(folder.path))
-        return *talk.shown(kind), talk, gr.update(visible=False), markup.notice(told, "good", stored)
+        return *talk.shown(), talk, gr.update(visible=False), markup.notice(told, "good", stored)
 
     for choice, button in buttons.items():
         button.click(
             desk.safe(lambda *a, c=choice: vote(c, *a)),
-            [run, consent, system, mode, state],
+            [run, consent, system, state],
             [*boxes, state, voting, voted],
         )
 

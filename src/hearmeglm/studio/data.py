@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from html import escape
 from pathlib import Path
 from typing import Any
 
 from ..errors import HearmeError
-from ..files import cache_dir, read_json, read_jsonl
+from ..files import data_dir, read_json, read_jsonl, sha256_file
 from ..recipe import Recipe, Source
 from ..run import RunDir
 from . import browse, form, markup
@@ -190,12 +191,13 @@ def _wire_adding(desk: Desk, c: dict[str, Any], run: Any, outputs: list[Any], sh
 
 
 def _place(path: str, upload: str | None) -> str:
-    """The typed path, or a lasting copy of the upload (Gradio's own is temporary)."""
+    """The typed path, or a lasting copy of the upload (Gradio's own is temporary, and a cache may be emptied)."""
     if path.strip() or not upload:
         return str(Path(path.strip()).expanduser()) if path.strip() else ""
-    target = cache_dir() / "uploads" / Path(upload).name
+    # A folder by content: two uploads of one name must not overwrite each other.
+    target = data_dir() / "uploads" / sha256_file(Path(upload))[:12] / Path(upload).name
     target.parent.mkdir(parents=True, exist_ok=True)
-    target.write_bytes(Path(upload).read_bytes())
+    shutil.copyfile(upload, target)
     return str(target)
 
 

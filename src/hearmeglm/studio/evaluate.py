@@ -10,7 +10,7 @@ from ..run import RunDir
 from . import form, judging, markup, results
 from .desk import Desk, Sheet
 
-SUITES = ("persona", "knowledge", "style", "episodes", "talks")
+SUITES = ("persona", "knowledge", "style", "crisis", "episodes", "talks")
 BASIC = ("evaluation.limit", "evaluation.batch_size")
 
 
@@ -28,7 +28,14 @@ def build(desk: Desk, run: Any, pulse: Any, timer: Any) -> None:
             with gr.Row():
                 sheet.add(BASIC, known)
             with gr.Accordion(w("advanced"), open=False):
-                sheet.add(["evaluation.turns", *(p for p in known if p.startswith("evaluation.sampling."))], known)
+                sheet.add(
+                    [
+                        "evaluation.turns",
+                        "evaluation.every",
+                        *(p for p in known if p.startswith("evaluation.sampling.")),
+                    ],
+                    known,
+                )
             start = gr.Button(w("eval.start"), variant="primary")
             said = gr.HTML()
             going = gr.HTML()
@@ -79,7 +86,8 @@ def build(desk: Desk, run: Any, pulse: Any, timer: Any) -> None:
     start.click(desk.safe(begin), [run, models, *sheet.controls], [said])
 
     def put(name: str | None, which: str) -> str:
-        return desk.start(name, which, "suite", which, str(desk.store.open(name).path))
+        more = ["--guard"] if which == "crisis" else []
+        return desk.start(name, which, "suite", which, str(desk.store.open(name).path), *more)
 
     ask.click(desk.safe(put), [run, suite], [said])
     timer.tick(desk.safe(lambda name: results.progress(desk.run(name), desk)), [run], [going], show_progress="hidden")

@@ -116,6 +116,9 @@ def failures(run: RunDir | None, desk: Desk) -> str:
             )
             rows += [(name, k, v) for k, v in plain.items()]
             rows += [(name, k, f"{c['passed']}/{c['n']}") for k, c in (m.get("kinds") or {}).items() if "passed" in c]
+            if path.stem == "crisis":
+                rates = {**m["items"], **{k: m[k] for k in ("all_passed", "false_alarms")}}
+                rows += [(name, w(f"crisis.{k}"), f"{r['hits']}/{r['n']}") for k, r in rates.items()]
         if rows:
             parts.append(markup.table([w("eval.model"), w("what"), w("value")], rows, title))
         wrong = [

@@ -60,7 +60,7 @@ class Talk:
         """What both models are asked with."""
         return [m for t in self.turns for m in (Message("user", t.said), Message("assistant", t.kept() or "…"))]
 
-    def shown(self, mode: str) -> tuple[list[dict[str, str]], list[dict[str, str]]]:
+    def shown(self) -> tuple[list[dict[str, str]], list[dict[str, str]]]:
         """Messages for the two columns."""
         return self._column(0), self._column(1)
 
