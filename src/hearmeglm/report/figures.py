@@ -132,7 +132,7 @@ def loss(stage: StagePart, number: int, w: Words) -> Figure:
                 label=inner("fig.valid"),
             )
         axes.set(xlabel=inner("fig.step"), ylabel=inner("fig.loss"))
-        axes.legend()
+        figure.legend(loc="outside upper center", ncols=3)
         name = w.known(f"model.{stage.name}", stage.name)
         return _finish(figure, f"fig:loss-{number}", w("cap.loss", stage=name), 15, f"{stage.name}/metrics.jsonl")
 
