@@ -14,6 +14,7 @@ from hearmeglm.report.build import document, file_name, write_report
 from hearmeglm.report.collect import collect
 from hearmeglm.report.original import FIGURES, TABLES
 from hearmeglm.report.sections import ORDER
+from hearmeglm.report.sections.evaluation import shortened
 from hearmeglm.report.words import Words, number, table
 
 NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
@@ -188,3 +189,14 @@ def test_a_broken_file_is_named(tmp_path) -> None:
 
 def test_unknown_words_fall_back() -> None:
     assert Words("zh").known("model.mine", "mine") == "mine"
+
+
+@pytest.mark.parametrize(("lang", "told"), [("zh", "后面还有 1,640 字"), ("en", "1,640 more characters")])
+def test_an_endless_reply_is_shortened_and_says_by_how_much(lang, told) -> None:
+    w = Words(lang)
+    assert shortened("好" * 360, w) == "好" * 360
+    assert shortened("一行\n\n二行", w) == "一行\n\n二行"
+    cut = shortened("好" * 2000, w)
+    assert cut.startswith("好" * 360 + "…")
+    assert told in cut
+    assert shortened("a\n\n" * 400, w).count("\n") == 15

@@ -18,6 +18,8 @@ METRICS = (
 EVERY = ("n", "bleu-4", "rouge-1", "rouge-2", "rouge-l", "loss", "bits-per-char", "tokens_per_reply", "capped")
 """Of every turn: no speed, which the last turns have measured."""
 EPISODES = ("identity", "misleading-premise", "tone", "knowledge", "emoji")
+SAID, SAID_LINES = 360, 16
+"""Most characters and lines of a reply in a picture; the file named below it has all."""
 SMALL = 100
 """Below so many replies the report says that the numbers show the procedure, not the model."""
 
@@ -289,12 +291,20 @@ def dialogues(d: ReportData, w: Words) -> tuple[Block, ...]:
     return tuple(out)
 
 
+def shortened(text: str, w: Words) -> str:
+    """A reply as a picture holds it, with what was left out counted: an untuned model may go on for a thousand tokens."""
+    lines = [line for line in text.splitlines() if line.strip()]
+    short = "\n".join(lines[:SAID_LINES])[:SAID]
+    left = len("\n".join(lines)) - len(short)
+    return f"{short}{w('ep.cut', n=number(left))}" if left else text
+
+
 def _episode(name: str, shown: Sequence[Episode], d: ReportData, w: Words) -> Chat:
     columns = []
     for e in shown:
         who = {"user": w("who.user"), "assistant": d.recipe.persona.name if e.model == d.tuned else _model(e.model, w)}
         first = (Bubble("system", w("label.system"), e.system),) if e.system else ()
-        talk = tuple(Bubble(m.role, who[m.role], m.content) for m in e.messages if m.role != "system")
+        talk = tuple(Bubble(m.role, who[m.role], shortened(m.content, w)) for m in e.messages if m.role != "system")
         columns.append((_model(e.model, w) if len(shown) > 1 else "", (*first, *talk)))
     sampling = shown[-1].sampling
     source = f"{shown[-1].file}; {w('ep.sampling', sampling=sampling) if sampling else w('ep.greedy')}"
@@ -311,6 +321,6 @@ def _heldout(d: ReportData, w: Words) -> Chat:
         )
         for m in first.messages
     )
-    answers = [Bubble("assistant", _model(g.model, w), g.prediction) for g in d.heldout]
+    answers = [Bubble("assistant", _model(g.model, w), shortened(g.prediction, w)) for g in d.heldout]
     answers.append(Bubble("assistant", w("ep.reference"), first.reference))
     return Chat("fig:heldout", w("ep.heldout"), (("", (*history, *answers)),), f"generations.jsonl, {first.id}")  # fmt: skip
