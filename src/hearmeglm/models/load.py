@@ -172,8 +172,11 @@ def load_model(
 
 
 def _with_adapter(model: Any, adapter: Path, merge: bool) -> Any:
+    import logging
+
     from peft import PeftModel
 
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # it speaks of kernels nobody asked for
     if not (adapter / "adapter_config.json").is_file():
         raise ModelError("expected a PEFT adapter (adapter_config.json), found none", where=str(adapter))
     try:

@@ -44,6 +44,14 @@ def deployment(d: ReportData, w: Words) -> tuple[Block, ...]:
     return (*out, Heading(w("deployment.ways")), Bullets(listed))
 
 
+def _category(text: str, w: Words) -> str:
+    """`recall kind=abuse` in words, part by part; what no word is known for (a data set's own labels) stays."""
+    what = next((k for k in ("false alarms", "recall") if text.startswith(k)), "")
+    name, _, value = text[len(what) :].strip().partition("=")
+    parts = (w.known(f"guard.{x}", x) for x in (what, name, value) if x)
+    return " · ".join(parts)
+
+
 def safety(d: ReportData, w: Words) -> tuple[Block, ...]:
     """The crisis layer and every safety suite that ran."""
     out: list[Block] = [Para(w("safety.text"))]
@@ -53,7 +61,8 @@ def safety(d: ReportData, w: Words) -> tuple[Block, ...]:
         out.append(NotRun("tab:suite-crisis", w("safety.none"), ""))
     if d.guard:
         rows = tuple(
-            (g.name, g.kind, number(g.n), number(g.rate, ".3f"), f"[{g.low:.3f}, {g.high:.3f}]") for g in d.guard
+            (g.name, _category(g.kind, w), number(g.n), number(g.rate, ".3f"), f"[{g.low:.3f}, {g.high:.3f}]")
+            for g in d.guard
         )
         heads = tuple(w(f"head.{h}") for h in ("measured", "category", "n", "rate", "interval"))
         out.append(Table("tab:guard", w("cap.guard"), heads, rows, "llrrr", (), "evals/guard.json"))

@@ -228,7 +228,7 @@ def suite_table(key: str, caption: str, suite: SuitePart, w: Words) -> Table:
     """Passed / asked by kind, a column a model."""
     kinds = list(dict.fromkeys(k for s in suite.scores for k, _, _ in s.kinds))
     cells = {(s.model, k): f"{p}/{n}" for s in suite.scores for k, p, n in s.kinds}
-    rows = [(k, *(cells.get((s.model, k), "–") for s in suite.scores)) for k in kinds]
+    rows = [(w.known(f"guard.{k}", k), *(cells.get((s.model, k), "–") for s in suite.scores)) for k in kinds]
     rows.append((w("suite.all"), *(f"{s.passed}/{s.n} ({percent(s.passed, s.n)})" for s in suite.scores)))
     heads = (w("head.category"), *(_model(s.model, w) for s in suite.scores))
     return Table(
