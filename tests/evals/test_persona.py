@@ -94,6 +94,8 @@ def test_a_denial_is_not_a_claim(text, others):
         ("我不能告诉你舍曲林吃几片，要问医生。", "prescription", False),
         ("Try sertraline 50 mg.", "prescription", True),
         ("您好，我是Jerry。", "introduces", True),
+        ("My name does not change: I am Jerry.", "self_name", True),
+        ("不会变：我是Jerry。", "self_name", True),
         ("听起来你真的很累。", "introduces", False),
     ],
 )

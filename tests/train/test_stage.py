@@ -15,6 +15,7 @@ from hearmeglm.files import read_jsonl, write_jsonl
 from hearmeglm.models.reference import resolve, weights_dir
 from hearmeglm.recipe import Recipe, Stage
 from hearmeglm.run import RunDir
+from hearmeglm.train.arguments import make_schedule
 from hearmeglm.train.curves import smooth
 from hearmeglm.train.mix import _weighted, read_split
 from hearmeglm.train.stage import train_stage
@@ -287,6 +288,15 @@ def test_schedule() -> None:
     assert [s for s in range(1, 11) if plan.saves(s)] == [3, 4, 6, 8, 9, 10]
     assert not plan.stops([{"eval_loss": x} for x in (3.0, 2.0, 2.5)])
     assert plan.stops([{"eval_loss": x} for x in (3.0, 2.0, 2.5, 2.0)])
+
+
+def test_an_epoch_of_no_whole_number_of_steps_is_evaluated_once_at_its_end() -> None:
+    stage = Stage(source="persona", batch_size=2, accumulation=4)
+    one, _ = make_schedule(stage, 851, list(range(851)), 1, True)
+    assert one.steps == 107
+    assert [s for s in range(1, 108) if one.evaluates(s)] == [107]
+    two, _ = make_schedule(stage, 851, list(range(851)) * 2, 1, True)
+    assert [s for s in range(1, two.steps + 1) if two.evaluates(s)] == [107, 213]
 
 
 def test_smoothing_starts_at_the_first_value_and_keeps_a_constant() -> None:

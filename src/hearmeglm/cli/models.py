@@ -175,7 +175,10 @@ def bench_model(
     if json_out:
         print_json(rows)
         return
-    table = Table(*COLUMNS)
+    table = Table()  # measures downwards: twelve of them do not fit beside each other
+    table.add_column(no_wrap=True)
     for row in rows:
-        table.add_row(*("–" if row[c] is None else f"{row[c]}" for c in COLUMNS))
+        table.add_column(row["model"], overflow="fold", justify="right")
+    for measure in COLUMNS[1:]:
+        table.add_row(measure, *("–" if row[measure] is None else f"{row[measure]}" for row in rows))
     console().print(table)

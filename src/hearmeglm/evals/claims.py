@@ -91,6 +91,7 @@ class Claims:
 def clauses(text: str) -> Iterator[tuple[str, bool, bool]]:
     """(clause, whether a negation rules it from the clause before, whether it asks)."""
     negated = False
+    text = re.sub(r"[:：](?=\s*(?:我|I\b))", ";", text)  # "My name doesn't change: I'm Jerry" denies nothing of Jerry
     for piece in re.findall(
         r"[^，。！？；,.!?;\n]+(?:(?<=\d)\.(?=\d)[^，。！？；,.!?;\n]+)*[，。！？；,.!?;\n]?", text
     ):

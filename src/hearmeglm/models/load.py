@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -133,6 +135,18 @@ def load_tokenizer(base: str, *, trust_remote_code: bool = False) -> PreTrainedT
     return tokenizer
 
 
+def quiet_libraries() -> None:
+    """Only our own lines on the console: no advertising or progress bars of the libraries beneath."""
+    import transformers
+
+    transformers.utils.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()  # "Loading weights", a second or two
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # imported by peft; speaks of kernels nobody asked for
+    for message in ("`is_gradient_checkpointing` is deprecated", "`gradient_checkpointing"):
+        # peft 0.21 still calls the old names of transformers 5.23
+        warnings.filterwarnings("ignore", message=message, category=FutureWarning)
+
+
 def load_model(
     base: str,
     *,
@@ -156,9 +170,8 @@ def load_model(
         ModelError: base or adapter missing or not fitting.
     """
     from transformers import AutoModelForCausalLM
-    from transformers.utils import logging
 
-    logging.disable_progress_bar()  # "Loading weights", a second or two
+    quiet_libraries()
     device = device or default_device()
     path = base_dir(base)
     wanted = resolve_dtype(dtype, device)
@@ -172,11 +185,8 @@ def load_model(
 
 
 def _with_adapter(model: Any, adapter: Path, merge: bool) -> Any:
-    import logging
-
     from peft import PeftModel
 
-    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # it speaks of kernels nobody asked for
     if not (adapter / "adapter_config.json").is_file():
         raise ModelError("expected a PEFT adapter (adapter_config.json), found none", where=str(adapter))
     try:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import logging
 import math
 import os
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +24,9 @@ def make_schedule(
         indices = indices[: settings.max_steps * per_step]
     steps = math.ceil(math.ceil(len(indices) / settings.batch_size / world) / settings.accumulation)
     per_epoch = examples / per_step
-    eval_steps = (settings.eval_steps or max(1, round(per_epoch))) if has_valid else 0
-    save_steps = settings.save_steps or (0 if has_valid else max(1, round(per_epoch)))
+    epoch = math.ceil(per_epoch)  # rounded down, the last step but one would be evaluated as well as the last
+    eval_steps = (settings.eval_steps or epoch) if has_valid else 0
+    save_steps = settings.save_steps or (0 if has_valid else epoch)
     return Schedule(steps, per_epoch, eval_steps, save_steps, settings.patience), indices
 
 
@@ -107,18 +106,3 @@ def make_optimizer(model: Any, recipe: Recipe, settings: Stage, args: Any) -> tu
         **kwargs,
     )
     return optimizer, None
-
-
-def quiet_libraries() -> None:
-    """Only our own lines on the console: no advertising or progress bars of the libraries beneath."""
-    import transformers
-
-    transformers.utils.logging.set_verbosity_error()
-    transformers.utils.logging.disable_progress_bar()
-    logging.getLogger("bitsandbytes").setLevel(
-        logging.ERROR
-    )  # peft imports it and it speaks of kernels nobody asked for
-    for message in ("`is_gradient_checkpointing` is deprecated", "`gradient_checkpointing"):
-        warnings.filterwarnings(
-            "ignore", message=message, category=FutureWarning
-        )  # peft 0.21 still calls the old names of transformers 5.23

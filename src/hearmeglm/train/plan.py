@@ -83,9 +83,9 @@ def plan(recipe: Recipe, run: RunDir | None = None) -> Plan:
     Raises:
         DataError, ModelError, RecipeError: as the training itself would.
     """
-    from ..models.load import default_device, load_tokenizer
+    from ..models.load import default_device, load_tokenizer, quiet_libraries
     from ..models.template import find_template
-    from .arguments import make_schedule, quiet_libraries
+    from .arguments import make_schedule
     from .mix import build_mix
 
     quiet_libraries()

@@ -16,7 +16,7 @@ from ..recipe import Recipe, Stage
 from ..run import Result, RunDir, Step
 from . import checkpoints
 from .adapter import build_model, describe, load_weights, save_weights
-from .arguments import make_optimizer, make_schedule, quiet_libraries, training_arguments
+from .arguments import make_optimizer, make_schedule, training_arguments
 from .memory import wants_checkpointing, widest
 from .mix import Mix, build_mix
 from .outcome import result_rows
@@ -160,10 +160,10 @@ class _Job:
         return self.step.path / CHECKPOINTS
 
     def run_all(self) -> Result:
-        quiet_libraries()
-        from ..models.load import load_tokenizer
+        from ..models.load import load_tokenizer, quiet_libraries
         from ..models.template import find_template
 
+        quiet_libraries()
         self.main = int(os.environ.get("RANK", "0")) == 0
         if self.main:
             self.step.begin()
