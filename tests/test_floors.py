@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -75,3 +76,12 @@ def test_no_file_over_400_lines_and_the_median_under_200() -> None:
     lengths = sorted(len(p.read_text(encoding="utf-8").splitlines()) for p in MODULES)
     assert lengths[-1] <= 400, [str(p) for p in MODULES if len(p.read_text(encoding="utf-8").splitlines()) > 400]
     assert lengths[len(lengths) // 2] < 200
+
+
+def test_an_installed_package_has_every_file() -> None:
+    settings = tomllib.loads((PACKAGE.parents[1] / "pyproject.toml").read_text(encoding="utf-8"))
+    taken = settings["tool"]["setuptools"]["package-data"]["hearmeglm"]
+    suffixes = {pattern.removeprefix("**/*") for pattern in taken if pattern.startswith("**/*")}
+    files = [p for p in PACKAGE.rglob("*") if p.is_file() and "__pycache__" not in p.parts]
+    left_out = [p.name for p in files if p.suffix not in suffixes | {".py"} and p.name not in taken]
+    assert left_out == []
