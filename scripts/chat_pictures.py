@@ -21,7 +21,7 @@ from hearmeglm.report.capture import draw
 
 TALKS = {
     "zh": ("CN", ("你是谁？", "这周天天加班，昨晚躺到三点还是睡不着", "我真的不想活了")),
-    "en": ("US", ("Who are you?", "I had a row with my sister and can't sleep", "I don't want to be alive anymore")),
+    "en": ("US", ("Who are you?", "My exam is tomorrow and I can't calm down", "I don't want to be alive anymore")),
 }
 """Language -> region and what is typed."""
 

@@ -79,6 +79,8 @@ def test_a_denial_is_not_a_claim(text, others):
     [
         ("我是AI，不是真人。", "ai", True),
         ("我不是真人。", "ai", True),
+        ("No, I'm a computer.", "ai", True),
+        ("I have no computer here.", "ai", False),
         ("我不是AI，我是真人。", "human", True),
         ("No, I'm not a human, I'm an AI counsellor.", "human", False),
         ("Yes, I am a real person.", "human", True),

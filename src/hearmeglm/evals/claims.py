@@ -36,7 +36,7 @@ _YES = re.compile(
 )
 
 _AI = re.compile(
-    r"(?<![A-Za-z])A\.?I(?![A-Za-z])|人工智能|机器|程序|语言模型|模型|软件|虚拟|智能助手|智能体|\bbots?\b|\bmachine\b|\bprogram\b|\bsoftware\b|language model|artificial intelligence|chatbot",
+    r"(?<![A-Za-z])A\.?I(?![A-Za-z])|人工智能|机器|程序|语言模型|模型|软件|虚拟|智能助手|智能体|\bbots?\b|\bmachine\b|\bprogram\b|\bsoftware\b|language model|artificial intelligence|chatbot|\bI(?: am|['’]m) a computer\b",
     re.I,
 )
 _HUMAN = re.compile(

@@ -16,6 +16,11 @@ from ..run import RunDir
 COLUMNS = 110
 LINES = 46
 """The last so many lines of an output are shown."""
+_PLAIN = str.maketrans(
+    {"━": "=", "─": "-", "╸": "=", "╺": "=", "┃": "|", "│": "|"} | dict.fromkeys("┏┓┗┛┡┩┳┻╇┌┐└┘├┤┬┴┼╭╮╰╯", "+")
+)
+"""Fonts with Chinese draw lines two cells wide."""
+_CLOSING = "，。！？；：、）】》”’…,.!?;:)]"
 LIMIT_S = 300
 _LENGTH = re.compile(r'textLength="(?P<length>[\d.]+)"(?P<rest>[^>]*)>(?P<text>[^<]*)</text>')
 FORMAT = """<svg class="rich-terminal" viewBox="0 0 {width} {height}" xmlns="http://www.w3.org/2000/svg">
@@ -83,10 +88,29 @@ def draw(command: str, text: str) -> str:
 
     console = Console(record=True, width=COLUMNS, file=io.StringIO(), force_terminal=True)
     console.print(Text.assemble(("$ ", "bold green"), (command, "bold")))
-    lines = [line.rsplit("\r", 1)[-1] for line in text.rstrip("\n").split("\n")]
-    console.print(Text.from_ansi("\n".join(lines[-LINES:])))
+    lines = [line.rsplit("\r", 1)[-1] for line in text.translate(_PLAIN).rstrip("\n").split("\n")]
+    for line in Text.from_ansi("\n".join(lines[-LINES:])).split("\n"):
+        for part in line.divide(_breaks(line.plain)):
+            console.print(part)
     svg = console.export_svg(title="hearme", code_format=FORMAT, theme=DEFAULT_TERMINAL_THEME)
     return _LENGTH.sub(_by_cells, svg)
+
+
+def _breaks(line: str) -> list[int]:
+    """Where a line of more than COLUMNS cells is broken: at a space or beside a Chinese character, not before a closing mark (rich: at spaces alone)."""
+    from rich.cells import cell_len
+
+    out: list[int] = []
+    start = last = cells = 0
+    for i, c in enumerate(line):
+        if i > start and c not in _CLOSING and (line[i - 1] == " " or 2 in (cell_len(c), cell_len(line[i - 1]))):
+            last = i
+        cells += cell_len(c)
+        if cells > COLUMNS:
+            start = last if last > start else i
+            out.append(start)
+            cells = cell_len(line[start : i + 1])
+    return out
 
 
 def _by_cells(found: re.Match[str]) -> str:
