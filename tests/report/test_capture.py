@@ -1,3 +1,5 @@
+import itertools
+
 from rich.cells import cell_len
 
 from hearmeglm.report.capture import COLUMNS, _breaks, draw
@@ -5,7 +7,7 @@ from hearmeglm.report.capture import COLUMNS, _breaks, draw
 
 def pieces(line: str) -> list[str]:
     cuts = [0, *_breaks(line), len(line)]
-    return [line[a:b] for a, b in zip(cuts, cuts[1:], strict=False)]
+    return [line[a:b] for a, b in itertools.pairwise(cuts)]
 
 
 def test_a_line_is_broken_at_words_and_never_before_a_closing_mark() -> None:
