@@ -12,42 +12,53 @@ import time
 from pathlib import Path
 from typing import Any
 
+from hearmeglm.data import starter
 from hearmeglm.evals.crisis import load_cases
 from hearmeglm.run import git_commit
-from hearmeglm.safety.guard import Guard
-from hearmeglm.safety.measure import corpus, rate, report
+from hearmeglm.safety.guard import Guard, Session
+from hearmeglm.safety.letters import calm_turns, letters
+from hearmeglm.safety.measure import building, corpus, evaluate, rate, report
 
 
 def speed(guard: Guard, every: int = 1) -> dict[str, float]:
-    """Of every so-manieth text: CPU milliseconds a message: the corpus, Chinese of 100 characters, English of 200, 2,000 mixed, and the 20th message of a talk."""
+    """Milliseconds a message, by the clock, of every so-manieth text: the corpus's lines, 100 Chinese characters, 200 English ones, 2,000 mixed, the 20th message of a talk."""
     texts = [t for e in corpus() for t in e.turns]
-    out: dict[str, float] = {}
-    guard.assess([texts[0]])  # loads the base where the guard has one
     zh, en = (
         "，".join(t for e in corpus() if e.lang == "zh" for t in e.turns),
         ". ".join(t for e in corpus() if e.lang == "en" for t in e.turns),
     )
-    for name, sample in (
-        ("corpus line", texts[::every]),
-        ("Chinese, 100 characters", [zh[i * 100 : (i + 1) * 100] for i in range(0, 60, every)]),
-        ("English, 200 characters", [en[i * 200 : (i + 1) * 200] for i in range(0, 60, every)]),
-        ("mixed, 2000 characters", [zh[i * 1000 : (i + 1) * 1000] + en[i * 1000 : (i + 1) * 1000] for i in range(6)]),
-    ):
-        times = []
-        for text in sample:
-            start = time.process_time()
-            guard.assess([text])
-            times.append((time.process_time() - start) * 1e3)
-        times.sort()
-        out[f"{name} mean"] = round(sum(times) / len(times), 3)
-        out[f"{name} p95"] = round(times[int(len(times) * 0.95)], 3)
-    session = guard.session()
-    for text in texts[300:319]:
+    guard.assess([texts[0]])  # loads the base where the guard has one
+
+    def ms(text: str, session: Session) -> float:
+        start = time.perf_counter()
         session.add(text)
-    start = time.process_time()
-    session.add(texts[319])
-    out["20th message of a talk"] = round((time.process_time() - start) * 1e3, 3)
+        return (time.perf_counter() - start) * 1e3
+
+    def twentieth(n: int) -> float:
+        session = guard.session()
+        return [ms(text, session) for text in texts[n : n + 20]][-1]
+
+    times = {
+        "corpus line": [ms(t, guard.session()) for t in texts[::every]],
+        "Chinese, 100 characters": [ms(zh[i * 100 : (i + 1) * 100], guard.session()) for i in range(0, 60, every)],
+        "English, 200 characters": [ms(en[i * 200 : (i + 1) * 200], guard.session()) for i in range(0, 60, every)],
+        "mixed, 2000 characters": [
+            ms(zh[i * 1000 : (i + 1) * 1000] + en[i * 1000 : (i + 1) * 1000], guard.session()) for i in range(6)
+        ],
+        "20th message of a talk": [twentieth(n) for n in range(300, 1300, 50)],
+    }
+    out: dict[str, float] = {}
+    for name, found in times.items():
+        out[f"{name} mean"] = round(sum(found) / len(found), 3)
+        out[f"{name} p95"] = round(sorted(found)[int(len(found) * 0.95)], 3)
     return out
+
+
+def in_letters(guard: Guard) -> dict[str, Any]:
+    """`evaluate` on 400 letters: lines of the measuring half among calm turns of the starter corpus that no training has seen."""
+    lines = [e for e in corpus() if not building(e) and len(e.turns) == 1]
+    calm = calm_turns(Guard.load(layers="rules"), starter.client_talks()[1::2])
+    return evaluate(guard, letters(lines, calm, wanted=400, longest=400, seed=1))
 
 
 def main() -> None:
@@ -76,6 +87,7 @@ def main() -> None:
         "rules": report(rules, opt.psysuicide),
         "rules + linear": report(full, opt.psysuicide),
         "all": report(everything, opt.psysuicide),
+        "all, in letters": in_letters(everything),
         "crisis suite": suite,
     }
     text = json.dumps(result, ensure_ascii=False, indent=2)

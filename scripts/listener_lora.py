@@ -18,7 +18,7 @@ import torch
 from peft import LoraConfig, get_peft_model, get_peft_model_state_dict
 from torch import nn
 
-from hearmeglm.safety.listener import MODULES, batches, pool, run_layers, token_ids
+from hearmeglm.safety.listener import MODULES, batches, pool, run_layers, token_windows
 
 SEED, FROZEN, RANK, ALPHA = 11, 6, 8, 16
 EPOCHS, LEARNING_RATE, BATCH, DROPOUT = 3, 5e-4, 16, 0.2
@@ -73,7 +73,7 @@ class Net(nn.Module):
 
 def lower_states(tokenizer: Any, model: Any, texts: Sequence[str], layers: Sequence[int]) -> tuple[Any, Any, Any]:
     """(states below the trained layers, mean, deviation of the untouched base's pooled features)."""
-    ids = [token_ids(tokenizer, t) for t in texts]
+    ids = [token_windows(tokenizer, t)[0] for t in texts]
     low: list[Any] = [None] * len(ids)
     pooled: list[Any] = [None] * len(ids)
     with torch.inference_mode():

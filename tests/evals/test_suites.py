@@ -100,6 +100,16 @@ def test_suites_of_a_run_by_command_line(tiny_run):
         assert (run.evals.path / "suites" / f"{suite}.json").is_file()
 
 
+@pytest.mark.parametrize("stage", ["base", "stage2"])
+def test_a_suite_is_put_to_one_model(tiny_run, stage):
+    _, run = tiny_run
+    done = CliRunner().invoke(app, ["suite", "knowledge", f"{run.path}:{stage}", "--json"])
+    assert done.exit_code == 0, done.exception
+    [(name, found)] = json.loads(done.stdout)["models"].items()
+    assert stage in name
+    assert found["n"] == len(load_suite("knowledge").rows)
+
+
 def test_style_of_a_run(tiny_run):
     recipe, run = tiny_run
     evaluate(recipe, run)

@@ -12,7 +12,7 @@ from hearmeglm.errors import ModelError
 from hearmeglm.files import cache_dir
 from hearmeglm.safety.guard import RULES, Assessment, Guard, assess, guard
 from hearmeglm.safety.lexicon import KINDS, LEVELS
-from hearmeglm.safety.listener import MODULES, Listener, fold
+from hearmeglm.safety.listener import MAX_TOKENS, MODULES, Heard, Listener, fold, token_windows
 from hearmeglm.safety.normal import Normaliser
 
 STARTER = cache_dir() / "starter" / "gemma-3-270m" / "NOTICE"
@@ -190,7 +190,7 @@ def test_without_the_base_the_other_layers_go_on_and_it_is_said_once(
 
 
 def test_an_error_in_the_model_fails_closed(monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(self: Listener, texts: list[str]) -> None:
+    def fail(self: Listener, texts: list[str], windows: int = 1) -> None:
         raise RuntimeError("out of memory")
 
     monkeypatch.setattr(Listener, "hear", fail)
@@ -217,6 +217,31 @@ def test_the_model_hears_texts_alone_as_together_and_remembers_them() -> None:
         [alone] = other.hear([text]) or []
         assert alone.crisis == pytest.approx(heard.crisis, abs=0.5)  # bfloat16 sums in another order
     assert listener.hear(texts) == together
+
+
+class Letters:
+    """A tokenizer to whom each character is a token."""
+
+    bos_token_id, eos_token_id = -1, -2
+
+    def __call__(self, text: str, **_: object) -> dict[str, list[int]]:
+        return {"input_ids": [ord(c) for c in text]}
+
+
+@pytest.mark.parametrize(("length", "expected"), [(0, 1), (5, 1), (160, 1), (161, 2), (300, 3), (5000, 4)])
+def test_a_long_message_is_read_in_windows_from_its_end(length: int, expected: int) -> None:
+    text = "".join(chr(0x4E00 + i) for i in range(length))
+    windows = token_windows(Letters(), text, 4)
+    assert len(windows) == expected
+    assert all(w[0] == -1 and 2 <= len(w) <= 1 + MAX_TOKENS for w in windows)
+    read = {i for w in windows for i in w[1:]} - {-2}
+    assert read == {ord(c) for c in text[-(MAX_TOKENS + 3 * MAX_TOKENS // 2) :]}
+    assert token_windows(Letters(), text) == windows[:1]
+
+
+def test_the_worst_window_counts() -> None:
+    calm, danger = Heard(0.5, -2.0, "abuse"), Heard(0.1, 3.0, "suicide")
+    assert calm.worse(danger) == danger.worse(calm) == Heard(0.5, 3.0, "suicide")
 
 
 def test_the_shipped_updates_fit_the_base_and_are_added_to_its_weights() -> None:

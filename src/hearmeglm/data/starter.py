@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from ..files import read_jsonl
 from ..safety import hotlines
 
 CORPUS = Path(__file__).with_name("corpus")
@@ -44,3 +45,9 @@ def _medical(number: str) -> bool:
 def files() -> list[Path]:
     """The corpus files in a fixed order."""
     return sorted(CORPUS.glob("*.jsonl"))
+
+
+def client_talks() -> list[tuple[str, list[str]]]:
+    """(language, the client's messages) of every dialogue that is no crisis, in the corpus's order."""
+    rows = [row for file in files() for _, row in read_jsonl(file) if row["kind"] != "crisis"]
+    return [(row["lang"], [m["content"] for m in row["messages"] if m["role"] == "user"]) for row in rows]

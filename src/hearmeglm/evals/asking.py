@@ -119,7 +119,7 @@ def subjects(where: str, models: Sequence[str] | None = None) -> Iterator[Loaded
 
         yield ServedModel(ref.name, open_model(ref))
         return
-    own = Evaluation(sampling=Sampling(dry_multiplier=ref.dry_multiplier))
+    own = Evaluation(models=["base"], sampling=Sampling(dry_multiplier=ref.dry_multiplier))
     recipe = Recipe(
         name="ask", base=ref.source, template=ref.template, trust_remote_code=ref.trust_remote_code, evaluation=own
     )

@@ -34,6 +34,8 @@ LAYERS = ("rules", "rules+linear", "all")
 """What a guard may be made of; each holds the ones before it."""
 _ACUTE = ("farewell", "giving", "affairs", "means", "place", "time", "calm", "join")
 _TAIL = 700
+WINDOWS = 4
+"""Of a long message the model-based layer reads so many windows (`listener.MAX_TOKENS`), some 650 Chinese characters; of the talk's end one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,14 +169,17 @@ class Guard:
     def prepare(self, talks: Iterable[Sequence[str]]) -> None:
         """Let the model-based layer read the messages of many talks at once; `assess` then finds them read. Changes no result."""
         if self.listener is not None:
-            texts: list[str] = []
+            messages: list[str] = []
+            ends: list[str] = []
             for turns in talks:
                 said = ""
                 for turn in turns:
                     said = _longer(said, turn)
-                    texts += [turn] if said == turn else [turn, said]
+                    messages.append(turn)
+                    ends += [] if said == turn else [said]
             try:
-                self.listener.hear(texts)
+                self.listener.hear(messages, WINDOWS)
+                self.listener.hear(ends)
             except Exception:
                 return  # `assess` meets the same error, and fails closed
 
@@ -213,10 +218,11 @@ class Guard:
         linear = [classifier.score(masked)]
         if session.turns > 1:
             linear.append(classifier.score(session.tail))
-        texts = [text, session.said][: len(linear)]
-        heard = self.listener.hear(texts) if self.listener is not None else None
+        heard = self.listener.hear([text], WINDOWS) if self.listener is not None else None
         if heard is None or self.listener is None:
             return linear[0][0], max(p for _, p in linear), classifier.thresholds, None
+        if len(linear) > 1:
+            heard += self.listener.hear([session.said]) or []
         both = [self.listener.mixed(h, p) for h, p in zip(heard, linear, strict=True)]
         worst = max(range(len(both)), key=lambda i: both[i][1])
         return both[0][0], both[worst][1], self.listener.thresholds, heard[worst]

@@ -27,8 +27,8 @@ from .decision import Thresholds
 from .lexicon import KINDS
 
 Floats = npt.NDArray[np.float32]
-MAX_TOKENS = 200
-"""Of a longer text the end is read: what was said last counts, and time stays bounded."""
+MAX_TOKENS = 160
+"""Read at once; of a longer text the last windows of so many tokens, which bounds the time."""
 BATCH_TOKENS = 1024
 MODULES = (
     *(f"self_attn.{n}_proj" for n in ("q", "k", "v", "o")),
@@ -46,6 +46,11 @@ class Heard:
     risk: float
     crisis: float
     kind: str
+
+    def worse(self, other: Heard) -> Heard:
+        """The greater log odds of two windows of a text, and the kind of the one that is more of a crisis."""
+        kind = max(self, other, key=lambda h: h.crisis).kind
+        return Heard(max(self.risk, other.risk), max(self.crisis, other.crisis), kind)
 
 
 @dataclass
@@ -94,22 +99,26 @@ class Listener:
             raise ValueError("heads are not finite")
         return cls(layers, updates, mean, scale, heads, bias, mix, thresholds)
 
-    def hear(self, texts: Sequence[str]) -> list[Heard] | None:
+    def hear(self, texts: Sequence[str], windows: int = 1) -> list[Heard] | None:
         """Read texts, in batches of like length; None where the base cannot be loaded.
 
         Args:
             texts: messages, or ends of talks with a line a message, as the client wrote them.
+            windows: of a text longer than MAX_TOKENS, how many windows of that length are read, from the end; the worst counts.
         """
         with self._lock:
             if not self._ready():
                 return None
-            keys = [hashlib.sha256(t.encode("utf-8", "surrogatepass")).digest() for t in texts]
+            keys = [hashlib.sha256(f"{windows}:{t}".encode("utf-8", "surrogatepass")).digest() for t in texts]
             new = {k: t for k, t in zip(keys, texts, strict=True) if k not in self._known}
             found = {k: self._known[k] for k in keys if k not in new}
             if new:
-                z = (features(*self._loaded, list(new.values()), self.layers) - self.mean) / self.scale
-                for key, row in zip(new, z @ self.heads.T + self.bias, strict=True):
-                    found[key] = Heard(float(row[0]), float(row[1]), KINDS[int(row[2:].argmax())])
+                tokenizer, model = self._loaded
+                ids = [(key, part) for key, text in new.items() for part in token_windows(tokenizer, text, windows)]
+                z = (features(model, [part for _, part in ids], self.layers) - self.mean) / self.scale
+                for (key, _), row in zip(ids, z @ self.heads.T + self.bias, strict=True):
+                    heard = Heard(float(row[0]), float(row[1]), KINDS[int(row[2:].argmax())])
+                    found[key] = heard.worse(found.get(key, heard))
             self._known.update(found)
             while len(self._known) > REMEMBERED:
                 self._known.popitem(last=False)
@@ -163,12 +172,11 @@ def fold(model: Any, updates: dict[str, tuple[Floats, Floats]]) -> None:
             weight += torch.from_numpy(up @ down).to(weight.dtype)
 
 
-def features(tokenizer: Any, model: Any, texts: Sequence[str], layers: Sequence[int]) -> Floats:
-    """(n, 3 · hidden size · len(layers)) of texts; see `pool`."""
+def features(model: Any, ids: Sequence[Sequence[int]], layers: Sequence[int]) -> Floats:
+    """(n, 3 · hidden size · len(layers)) of tokenised texts; see `pool`."""
     import torch
 
-    ids = [token_ids(tokenizer, t) for t in texts]
-    out: list[Any] = [None] * len(texts)
+    out: list[Any] = [None] * len(ids)
     with torch.inference_mode():
         for batch in batches([len(i) for i in ids]):
             padded = torch.zeros(len(batch), max(len(ids[i]) for i in batch), dtype=torch.long)
@@ -211,10 +219,17 @@ def pool(states: Sequence[Any], lengths: Sequence[int]) -> Any:
     return torch.stack(rows)
 
 
-def token_ids(tokenizer: Any, text: str) -> list[int]:
-    """`<bos>` and the last MAX_TOKENS tokens, never fewer than two ids; special tokens in the text are plain text."""
-    ids = tokenizer(text[-4 * MAX_TOKENS * 4 :], add_special_tokens=False, split_special_tokens=True)["input_ids"]
-    return [tokenizer.bos_token_id, *(ids or [tokenizer.eos_token_id])[-MAX_TOKENS:]]
+def token_windows(tokenizer: Any, text: str, windows: int = 1) -> list[list[int]]:
+    """The last `windows` windows of MAX_TOKENS tokens, each overlapping the one before by half, each after `<bos>`.
+
+    Never empty, never fewer than two ids; special tokens in the text are plain text.
+    """
+    step = MAX_TOKENS // 2
+    text = text[-16 * (MAX_TOKENS + (windows - 1) * step) :]
+    ids = tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"] or [tokenizer.eos_token_id]
+    ends = [len(ids) - i * step for i in range(windows)]
+    parts = [ids[max(0, end - MAX_TOKENS) : end] for n, end in enumerate(ends) if n == 0 or end > step]
+    return [[tokenizer.bos_token_id, *part] for part in parts]
 
 
 def batches(lengths: Sequence[int]) -> list[list[int]]:

@@ -1,0 +1,56 @@
+"""Letters: a labelled line inside a longer message that is otherwise calm, as people write who tell their story first.
+
+    calm = calm_turns(Guard.load(layers="rules"), starter.client_talks())
+    longer = letters(lines, calm, wanted=500, longest=190)
+
+A guard that has only ever read danger in short lines takes the calm words around it for safety; trained and measured on letters it does not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from .guard import Guard
+from .measure import Example
+
+
+def calm_turns(rules: Guard, talks: Iterable[tuple[str, Sequence[str]]]) -> dict[str, list[str]]:
+    """Of talks, (language, the client's messages), the messages in which the rules find nothing, by language."""
+    out: dict[str, list[str]] = {"zh": [], "en": []}
+    for lang, said in talks:
+        out[lang] += [text for text in said if not rules.assess([text]).risk]
+    return out
+
+
+def letters(
+    lines: Sequence[Example], calm: Mapping[str, Sequence[str]], *, wanted: int, longest: int, seed: int = 0
+) -> list[Example]:
+    """Lines drawn anew, each at a random place among one to six calm turns; label, kind and level stay the line's.
+
+    Args:
+        lines: examples of one turn. calm: language -> turns without risk.
+        longest: characters of a letter in Chinese; in English, whose words are longer, two and a half times as many.
+
+    Returns:
+        `wanted` examples with the line's id and "-letter" and a number after it.
+    """
+    rng = np.random.default_rng(seed)
+    out = []
+    for n in range(wanted):
+        line = lines[int(rng.integers(len(lines)))]
+        room = longest * (1.0 if line.lang == "zh" else 2.5) - len(line.turns[0])
+        around = [calm[line.lang][int(i)] for i in rng.integers(len(calm[line.lang]), size=int(rng.integers(1, 7)))]
+        while len(around) > 1 and sum(map(len, around)) > room:
+            around.pop()
+        around.insert(int(rng.integers(len(around) + 1)), line.turns[0])
+        joined = ("\n" if rng.random() < 0.2 else "" if line.lang == "zh" else " ").join(map(_ended, around))
+        out.append(replace(line, id=f"{line.id}-letter{n}", turns=(joined,)))
+    return out
+
+
+def _ended(text: str) -> str:
+    """With a full stop where no mark ends it."""
+    return text if not text[-1].isalnum() else text + ("。" if "\u4e00" <= text[-1] <= "\u9fff" else ".")
