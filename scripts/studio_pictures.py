@@ -1,6 +1,9 @@
-"""The four pictures of the studio in README and docs, from any run: `python scripts/studio_pictures.py RUN [--out assets]`.
+"""Pictures of the studio, from any run: the four of README and docs, or those of the report's four moments.
 
-The run is copied first, so nothing is written into it (the audit is made in the copy). Needs Chromium and playwright, as
+    python scripts/studio_pictures.py RUN [--out assets]
+    python scripts/studio_pictures.py RUN --captures        # into RUN/captures, where `hearme report` finds them
+
+The run is copied first, so nothing else is written into it (the audit is made in the copy). Needs Chromium and playwright, as
 `make e2e` does, and the run's base model for the chat.
 """
 
@@ -20,6 +23,7 @@ from playwright.sync_api import expect, sync_playwright
 
 from e2e.conftest import CHROMIUM, FLAGS, Studio
 from e2e.walk import SETTLED, Walk
+from hearmeglm.run import RunDir
 from hearmeglm.studio import words
 
 SIZE = {"width": 1400, "height": 1000}
@@ -35,7 +39,14 @@ def main() -> None:
     parser.add_argument("run", type=Path, help="a finished run")
     parser.add_argument("--out", type=Path, default=Path(__file__).parents[1] / "assets", help="folder of the pictures")
     parser.add_argument("--only", nargs="*", choices=list(PICTURES), default=list(PICTURES), help="which ones")
+    parser.add_argument(
+        "--captures", action="store_true", help="those of the report, into the run's folder of captures"
+    )
     asked = parser.parse_args()
+    wanted = {f"studio-{name}.png": PICTURES[name] for name in asked.only}
+    if asked.captures:
+        asked.out = asked.run / RunDir.open(asked.run).recipe.report.captures
+        wanted = {f"studio-{moment}.png": ("zh", take) for moment, take in CAPTURES.items()}
     expect.set_options(timeout=PATIENCE_S * 1000)
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
         studio = Studio(Path(folder))
@@ -43,13 +54,12 @@ def main() -> None:
         studio.start()
         try:
             browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-            for name in asked.only:
-                lang, take = PICTURES[name]
+            for name, (lang, take) in wanted.items():
                 context = browser.new_context(viewport=SIZE)
                 context.set_default_timeout(PATIENCE_S * 1000)
                 walk = Walk(context.new_page(), words.load(lang), Path(folder), PATIENCE_S)
                 take(walk, studio.url, asked.run.name)
-                path = asked.out / f"studio-{name}.png"
+                path = asked.out / name
                 _save(walk, path)
                 print(f"{path}  {path.stat().st_size / 1000:.0f} KB")
                 context.close()
@@ -91,6 +101,8 @@ PICTURES: dict[str, tuple[str, Callable[[Walk, str, str], None]]] = {
     "data-zh": ("zh", _audit),
 }
 """Name -> language of the page and the way to what is shown."""
+CAPTURES = {"setup": _audit, "training": _train, "evaluation": _evaluate, "inference": _chat}
+"""Moment of the report -> the way to what is shown."""
 
 
 def _top(walk: Walk, selector: str) -> None:
