@@ -190,7 +190,7 @@ def test_without_the_base_the_other_layers_go_on_and_it_is_said_once(
 
 
 def test_an_error_in_the_model_fails_closed(monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(self: Listener, texts: list[str], windows: int = 1) -> None:
+    def fail(self: Listener, *texts: object, **how: int) -> None:
         raise RuntimeError("out of memory")
 
     monkeypatch.setattr(Listener, "hear", fail)

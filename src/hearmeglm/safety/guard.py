@@ -34,8 +34,8 @@ LAYERS = ("rules", "rules+linear", "all")
 """What a guard may be made of; each holds the ones before it."""
 _ACUTE = ("farewell", "giving", "affairs", "means", "place", "time", "calm", "join")
 _TAIL = 700
-WINDOWS = 4
-"""Of a long message the model-based layer reads so many windows (`listener.MAX_TOKENS`), some 650 Chinese characters; of the talk's end one."""
+WINDOWS, TALK_TOKENS = 4, 112
+"""The model-based layer reads so many windows of a long message (some 650 Chinese characters), and so much of the talk's end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,7 +179,7 @@ class Guard:
                     ends += [] if said == turn else [said]
             try:
                 self.listener.hear(messages, WINDOWS)
-                self.listener.hear(ends)
+                self.listener.hear(ends, size=TALK_TOKENS)
             except Exception:
                 return  # `assess` meets the same error, and fails closed
 
@@ -222,7 +222,7 @@ class Guard:
         if heard is None or self.listener is None:
             return linear[0][0], max(p for _, p in linear), classifier.thresholds, None
         if len(linear) > 1:
-            heard += self.listener.hear([session.said]) or []
+            heard += self.listener.hear([session.said], size=TALK_TOKENS) or []
         both = [self.listener.mixed(h, p) for h, p in zip(heard, linear, strict=True)]
         worst = max(range(len(both)), key=lambda i: both[i][1])
         return both[0][0], both[worst][1], self.listener.thresholds, heard[worst]

@@ -99,22 +99,24 @@ class Listener:
             raise ValueError("heads are not finite")
         return cls(layers, updates, mean, scale, heads, bias, mix, thresholds)
 
-    def hear(self, texts: Sequence[str], windows: int = 1) -> list[Heard] | None:
+    def hear(self, texts: Sequence[str], windows: int = 1, size: int = MAX_TOKENS) -> list[Heard] | None:
         """Read texts, in batches of like length; None where the base cannot be loaded.
 
         Args:
             texts: messages, or ends of talks with a line a message, as the client wrote them.
-            windows: of a text longer than MAX_TOKENS, how many windows of that length are read, from the end; the worst counts.
+            windows: of a text longer than `size` tokens, how many windows of that length are read, from the end; the worst counts.
         """
         with self._lock:
             if not self._ready():
                 return None
-            keys = [hashlib.sha256(f"{windows}:{t}".encode("utf-8", "surrogatepass")).digest() for t in texts]
+            keys = [hashlib.sha256(f"{windows}:{size}:{t}".encode("utf-8", "surrogatepass")).digest() for t in texts]
             new = {k: t for k, t in zip(keys, texts, strict=True) if k not in self._known}
             found = {k: self._known[k] for k in keys if k not in new}
             if new:
                 tokenizer, model = self._loaded
-                ids = [(key, part) for key, text in new.items() for part in token_windows(tokenizer, text, windows)]
+                ids = [
+                    (key, part) for key, text in new.items() for part in token_windows(tokenizer, text, windows, size)
+                ]
                 z = (features(model, [part for _, part in ids], self.layers) - self.mean) / self.scale
                 for (key, _), row in zip(ids, z @ self.heads.T + self.bias, strict=True):
                     heard = Heard(float(row[0]), float(row[1]), KINDS[int(row[2:].argmax())])
@@ -219,16 +221,16 @@ def pool(states: Sequence[Any], lengths: Sequence[int]) -> Any:
     return torch.stack(rows)
 
 
-def token_windows(tokenizer: Any, text: str, windows: int = 1) -> list[list[int]]:
-    """The last `windows` windows of MAX_TOKENS tokens, each overlapping the one before by half, each after `<bos>`.
+def token_windows(tokenizer: Any, text: str, windows: int = 1, size: int = MAX_TOKENS) -> list[list[int]]:
+    """The last `windows` windows of `size` tokens, each overlapping the one before by half, each after `<bos>`.
 
     Never empty, never fewer than two ids; special tokens in the text are plain text.
     """
-    step = MAX_TOKENS // 2
-    text = text[-16 * (MAX_TOKENS + (windows - 1) * step) :]
+    step = size // 2
+    text = text[-16 * (size + (windows - 1) * step) :]
     ids = tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"] or [tokenizer.eos_token_id]
     ends = [len(ids) - i * step for i in range(windows)]
-    parts = [ids[max(0, end - MAX_TOKENS) : end] for n, end in enumerate(ends) if n == 0 or end > step]
+    parts = [ids[max(0, end - size) : end] for n, end in enumerate(ends) if n == 0 or end > step]
     return [[tokenizer.bos_token_id, *part] for part in parts]
 
 
