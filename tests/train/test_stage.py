@@ -291,7 +291,7 @@ def test_schedule() -> None:
 
 
 def test_an_epoch_of_no_whole_number_of_steps_is_evaluated_once_at_its_end() -> None:
-    stage = Stage(source="persona", batch_size=2, accumulation=4)
+    stage = Stage(mix={"persona": 1}, batch_size=2, accumulation=4)
     one, _ = make_schedule(stage, 851, list(range(851)), 1, True)
     assert one.steps == 107
     assert [s for s in range(1, 108) if one.evaluates(s)] == [107]
