@@ -120,3 +120,13 @@ def test_export_and_choices(tmp_path, monkeypatch):
     assert opponents(run, words.load("en")) == (f"{run.path}:base", tuned)
     assert opponents(run, words.load("en"), "starter") == ("starter", tuned)
     assert opponents(None, words.load("en")) == ("starter", "jerry-270m")
+
+
+def test_no_markup_of_a_model_or_client_takes_effect_in_the_columns():
+    hostile = "<img src=//elsewhere/x> 5 < 6 &lt; Q & A <!-- x --> </p> <3"
+    talk = Talk([Turn(hostile, ["", hostile], ["base", "tuned"], [0, 1])])
+    left, right = talk.shown()
+    assert [m["content"] for m in [*left, *right]] == [
+        "&lt;img src=//elsewhere/x> 5 < 6 &amp;lt; Q & A &lt;!-- x --> &lt;/p> <3"
+    ] * 3
+    assert talk.history()[0].content == hostile

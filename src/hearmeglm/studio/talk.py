@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -61,16 +62,24 @@ class Talk:
         return [m for t in self.turns for m in (Message("user", t.said), Message("assistant", t.kept() or "…"))]
 
     def shown(self) -> tuple[list[dict[str, str]], list[dict[str, str]]]:
-        """Messages for the two columns."""
+        """Messages for the two columns, in which no mark-up of a model or client takes effect."""
         return self._column(0), self._column(1)
 
     def _column(self, side: int) -> list[dict[str, str]]:
         out = []
         for t in self.turns:
-            out.append({"role": "user", "content": t.said})
+            out.append({"role": "user", "content": _literal(t.said)})
             if said := t.at(side):
-                out.append({"role": "assistant", "content": said})
+                out.append({"role": "assistant", "content": _literal(said)})
         return out
+
+
+def _literal(text: str) -> str:
+    """Text that a Chatbot shows as it is: without Markdown it still takes HTML, a picture from anywhere included.
+
+    Only what would be read as a tag or a character's name is changed, so that copied text is nearly always the one that was said.
+    """
+    return re.sub(r"<(?=[a-zA-Z/!?])", "&lt;", re.sub(r"&(?=#?\w+;)", "&amp;", text))
 
 
 def choices(run: RunDir | None, words: Words) -> list[tuple[str, str]]:
