@@ -45,13 +45,16 @@ class Tally:
     tokens: int = 0
     errors: list[str] = field(default_factory=list)
     foreign: int = 0
+    garbled: int = 0
     own: int = 0
     first_s: list[float] = field(default_factory=list)
     total_s: list[float] = field(default_factory=list)
     memory_mib: list[float] = field(default_factory=list)
 
 
-async def client(http: httpx.AsyncClient, model: str, token: str, end: float, length: int, tally: Tally) -> None:
+async def client(
+    http: httpx.AsyncClient, model: str, token: str, others: set[str], end: float, length: int, tally: Tally
+) -> None:
     """One person: a talk of at most eight exchanges, then a new one in the same session."""
     talk: list[dict[str, str]] = []
     turn = 0
@@ -95,7 +98,8 @@ async def client(http: httpx.AsyncClient, model: str, token: str, end: float, le
         if not done:
             tally.errors.append("a stream ended without [DONE]")
         found = set(TOKEN.findall(said))
-        tally.foreign += bool(found - {token})
+        tally.foreign += bool(found & others)
+        tally.garbled += bool(found - others - {token})
         tally.own += token in found
         tally.answers += 1
         tally.first_s.append((first or time.monotonic()) - begun)
@@ -120,7 +124,9 @@ async def load(url: str, model: str, tokens: list[str], seconds: float, length: 
     end = time.monotonic() + seconds
     limits = httpx.Limits(max_connections=len(tokens) + 4)
     async with httpx.AsyncClient(base_url=url, timeout=330, limits=limits, trust_env=False) as http:
-        await asyncio.gather(watch(pid, end, tally), *(client(http, model, t, end, length, tally) for t in tokens))
+        await asyncio.gather(
+            watch(pid, end, tally), *(client(http, model, t, set(tokens) - {t}, end, length, tally) for t in tokens)
+        )
     tally.memory_mib.append(memory_mib(pid))
     return tally
 
@@ -210,6 +216,7 @@ def main() -> None:
                 "whole_reply_s": percentiles(tally.total_s),
                 "replies_with_own_token": tally.own,
                 "replies_with_foreign_token": tally.foreign,
+                "replies_with_a_token_of_nobody": tally.garbled,
                 "kept_talks_with_foreign_token": foreign_kept,
                 "text_in_log": leaked,
                 "memory_mib": {
@@ -217,6 +224,7 @@ def main() -> None:
                     "after_a_third": round(third),
                     "last": round(tally.memory_mib[-1]),
                     "max": round(max(tally.memory_mib)),
+                    "every_30_s": [round(m) for m in tally.memory_mib[::6]],
                 },
                 "start_s": round(start_s, 1),
                 "stop_s": round(stop_s, 1),
