@@ -150,7 +150,7 @@ def _capture(key: str, caption: str, shown: Capture) -> Figure:
     uri = f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
     width, height = image_size(shown.path)
     svg = f'<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" viewBox="0 0 {width} {height}"><image width="{width}" height="{height}" xlink:href="{uri}"/></svg>'
-    return Figure(key, caption, svg, data, 16, caption, source)
+    return Figure(key, caption, svg, data, 12.4, caption, source)  # so that two fit on a page
 
 
 def image_size(path: Path) -> tuple[int, int]:
