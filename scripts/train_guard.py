@@ -36,7 +36,7 @@ from hearmeglm.safety.measure import Example, building, corpus, psysuicide
 
 SEED, FOLDS = 7, 2
 LETTERS, LETTER_LENGTH = 1600, 190
-FRESH = ("_extra_voices", "_extra_posts")
+FRESH = ("_extra_voices", "_extra_posts", "_extra_talks")
 """Files of the corpus on which no rule was mended."""
 LAYERS = (6, 9, 12)
 GUARD = Guard.load(layers="rules")
@@ -178,7 +178,7 @@ def main() -> None:
     args.add_argument("--client-turns", type=Path)
     args.add_argument("--negatives", type=int, default=1000)
     args.add_argument(
-        "--false-alarms", type=float, default=0.10, help="share of fresh negatives that may raise an alarm"
+        "--false-alarms", type=float, default=0.13, help="share of fresh negatives that may raise an alarm"
     )
     args.add_argument("--base", type=Path, help="keeps what the base has learnt between runs")
     args.add_argument("--linear-only", action="store_true", help="leave listener.npz alone")

@@ -2,6 +2,7 @@ import json
 import random
 import shutil
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -199,6 +200,19 @@ def test_an_error_in_the_model_fails_closed(monkeypatch: pytest.MonkeyPatch) -> 
     found = whole.assess(["hello"])
     assert found.closed
     assert found.crisis
+
+
+def test_what_was_said_earlier_in_the_talk_counts_as_much_as_the_message(monkeypatch: pytest.MonkeyPatch) -> None:
+    sounds = {"那就这样": 9.0, "公司搬去成都\n那就这样": -9.0, "我累了\n那就这样": 9.0}
+
+    def hear(self: Listener, texts: Sequence[str], *_: int, **__: int) -> list[Heard]:
+        return [Heard(odds, odds, "suicide") for odds in (sounds.get(t, -9.0) for t in texts)]
+
+    monkeypatch.setattr(Listener, "hear", hear)
+    whole = Guard.load(layers="all")
+    assert whole.assess(["那就这样"]).crisis
+    assert whole.assess(["我累了", "那就这样"]).crisis
+    assert not whole.assess(["公司搬去成都", "那就这样"]).crisis
 
 
 def test_unknown_layers_close_the_guard() -> None:

@@ -173,6 +173,10 @@ def _serve(path: str, key: str, context: int, users: int, threads: int, cache_mi
     params.n_parallel = users
     params.kv_unified = True  # one pool of cells: a single long talk may use all of it
     params.cache_ram_mib = cache_mib
+    # All cells of sliding-window layers too (54 MiB more at 8,192 tokens of Gemma 3 270M): a talk goes on from any of its prefixes
+    # without the up to 32 copies a talk that the engine would keep instead, which made a busy server grow.
+    params.swa_full = True
+    params.n_ctx_checkpoints = 0
     # Read, not mapped: weights are laid out anew for the processor, and a map would keep them in memory twice.
     params.load_mode = xllamacpp.llama_load_mode.LLAMA_LOAD_MODE_NONE
     params.cpuparams.n_threads = params.cpuparams_batch.n_threads = threads

@@ -12,6 +12,7 @@ the worst of its turns. Whatever goes wrong inside, the answer is a crisis with 
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -214,7 +215,11 @@ class Guard:
     def _probabilities(
         self, text: str, masked: str, session: Session, classifier: Classifier
     ) -> tuple[float, float, Thresholds, Heard | None]:
-        """(risk, crisis, the thresholds they are held against, what the model heard) of a message; crisis of the talk as well."""
+        """(risk, crisis, the thresholds they are held against, what the model heard) of a message; crisis of the talk as well.
+
+        The base reads the message alone and at the end of its talk, where a reason given earlier counts too: the mean of both log odds
+        decides. The linear classifier, which knows words and no reasons, takes the worse of the two.
+        """
         linear = [classifier.score(masked)]
         if session.turns > 1:
             linear.append(classifier.score(session.tail))
@@ -225,7 +230,7 @@ class Guard:
             heard += self.listener.hear([session.said], size=TALK_TOKENS) or []
         both = [self.listener.mixed(h, p) for h, p in zip(heard, linear, strict=True)]
         worst = max(range(len(both)), key=lambda i: both[i][1])
-        return both[0][0], both[worst][1], self.listener.thresholds, heard[worst]
+        return both[0][0], _mean_of_odds([crisis for _, crisis in both]), self.listener.thresholds, heard[worst]
 
     def findings(self, text: str, session: Session) -> tuple[str, list[Hit], dict[str, float]]:
         """Masked text, rule hits and weak signs of one message; updates the session's frames."""
@@ -278,6 +283,13 @@ def _strongest(hits: Sequence[Hit]) -> tuple[int, str, list[str]]:
 
 def _kind_of(signs: Mapping[str, float]) -> str:
     return "abuse" if "abuser" in signs and not ({"farewell", "giving", "affairs"} & signs.keys()) else "suicide"
+
+
+def _mean_of_odds(probabilities: Sequence[float]) -> float:
+    """The probability whose log odds are the mean of theirs."""
+    held = [min(max(p, 1e-9), 1 - 1e-9) for p in probabilities]
+    odds = math.exp(sum(math.log(p / (1 - p)) for p in held) / len(held))
+    return odds / (1 + odds)
 
 
 def _longer(said: str, text: str) -> str:

@@ -30,6 +30,8 @@ Floats = npt.NDArray[np.float32]
 MAX_TOKENS = 160
 """Read at once; of a longer text the last windows of so many tokens, which bounds the time."""
 BATCH_TOKENS = 1024
+PADDED_TO = 8
+"""Batches are padded to multiples of this length: the matrix library keeps code and buffers for every shape it has met."""
 MODULES = (
     *(f"self_attn.{n}_proj" for n in ("q", "k", "v", "o")),
     *(f"mlp.{n}_proj" for n in ("gate", "up", "down")),
@@ -181,7 +183,8 @@ def features(model: Any, ids: Sequence[Sequence[int]], layers: Sequence[int]) ->
     out: list[Any] = [None] * len(ids)
     with torch.inference_mode():
         for batch in batches([len(i) for i in ids]):
-            padded = torch.zeros(len(batch), max(len(ids[i]) for i in batch), dtype=torch.long)
+            longest = max(len(ids[i]) for i in batch)
+            padded = torch.zeros(len(batch), -(-longest // PADDED_TO) * PADDED_TO, dtype=torch.long)
             for row, i in zip(padded, batch, strict=True):
                 row[: len(ids[i])] = torch.tensor(ids[i])
             states = run_layers(model, model.embed_tokens(padded), 0, layers)
