@@ -173,7 +173,7 @@ def _serve(path: str, key: str, context: int, users: int, threads: int, cache_mi
     params.n_parallel = users
     params.kv_unified = True  # one pool of cells: a single long talk may use all of it
     params.cache_ram_mib = cache_mib
-    # All cells of sliding-window layers too (54 MiB more at 8,192 tokens of Gemma 3 270M): a talk goes on from any of its prefixes
+    # All cells of sliding-window layers too (some 50 MiB more for Gemma 3 270M): a talk goes on from any of its prefixes
     # without the up to 32 copies a talk that the engine would keep instead, which made a busy server grow.
     params.swa_full = True
     params.n_ctx_checkpoints = 0
