@@ -5,17 +5,16 @@
 Data: the building half of PsySUICIDE's validation split (MIT), the building half of the project's own corpus, and, as plain
 negatives, client turns of CPsyCounD (CC BY 4.0) in which no rule finds anything; and letters, lines of the corpus within calm turns
 of CPsyCounD and of the starter corpus (`safety.letters`). The measuring halves are never read here except to be left out
-(`safety.measure.building`; of the starter corpus, every other dialogue). Thresholds come from cross-validation on the building half. The rules were mended
+(`safety.measure.building`; of the starter corpus, every other dialogue). Decisions are learnt on cross-validated log odds. The rules were mended
 on most of it, but never on FRESH: how far a rule is to be believed is learnt on those lines and PsySUICIDE alone.
-The base's part is FOLDS fits that each leave a part out, whose log odds choose mix and thresholds, then one fit of everything;
-`--base FILE` keeps all that, to choose mix and thresholds again.
+The base's part is FOLDS fits that each leave a part out, whose log odds of what they left out make the decision, and one of
+everything; the mean of their weights ships ("model soup", Wortsman et al. 2022, arXiv:2203.05482). `--base FILE` keeps all that, to decide again.
 """
 
 from __future__ import annotations
 
 import argparse
 import re
-from dataclasses import astuple, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,14 +26,14 @@ from sklearn.linear_model import LogisticRegression
 
 from hearmeglm.data import starter
 from hearmeglm.safety.classifier import BUCKETS, gram_set
-from hearmeglm.safety.decision import Found, Thresholds, decide
+from hearmeglm.safety.decision import Found, Trust, decide
 from hearmeglm.safety.guard import RULES, Guard
 from hearmeglm.safety.letters import calm_turns, letters
-from hearmeglm.safety.lexicon import HIGH, KINDS, LOW, MODERATE
+from hearmeglm.safety.lexicon import IMMINENT, KINDS, MODERATE
 from hearmeglm.safety.listener import load_base
 from hearmeglm.safety.measure import Example, building, corpus, psysuicide
 
-SEED, FOLDS = 7, 2
+SEED, FOLDS = 7, 3
 LETTERS, LETTER_LENGTH = 1600, 190
 FRESH = ("_extra_voices", "_extra_posts", "_extra_talks")
 """Files of the corpus on which no rule was mended."""
@@ -63,7 +62,7 @@ def matrix(rows: list[str]) -> csr_matrix:
 def read_by_base(
     said: list[str], y: np.ndarray, use: np.ndarray, w: np.ndarray, kinds: list[str], fold: np.ndarray
 ) -> dict[str, np.ndarray]:
-    """What listener.npz takes, of updates that have seen all texts, and `held_out`: (n, 2) log odds by updates that have not seen the text's fold."""
+    """What listener.npz takes, the mean of all fits, and `held_out`: (n, 2) log odds of each text by the fit that has not seen it."""
     tokenizer, model = load_base(max(LAYERS))
     low, mean, scale = lower_states(tokenizer, model, said, LAYERS)
     print(f"{len(low)} texts, {sum(map(len, low))} tokens", flush=True)
@@ -74,20 +73,33 @@ def read_by_base(
         torch.tensor([KINDS.index(k) if k in KINDS else -100 for k in kinds]),
         torch.tensor(w, dtype=torch.float32),
     )
-    z = np.zeros((len(low), 2))
-    for f in range(FOLDS):
+    z, fits = np.zeros((len(low), 2)), []
+    for f in range(FOLDS + 1):  # the last leaves nothing out
         net = fit(Net(model, LAYERS, mean, scale, 2 + len(KINDS)), data, fold != f)
         z[fold == f] = logits(net, data, np.flatnonzero(fold == f))[:, :2]
-    net = fit(Net(model, LAYERS, mean, scale, 2 + len(KINDS)), data, np.ones(len(low), dtype=bool))
-    heads, bias = (p.detach().numpy() for p in (net.heads.weight, net.heads.bias))
+        heads = {"heads": net.heads.weight.detach().numpy(), "bias": net.heads.bias.detach().numpy()}
+        fits.append({**heads, **net.factors()})
     return {
         "held_out": z,
-        **net.factors(),
+        **mean_of(fits),
         "mean": mean.numpy(),
         "scale": scale.numpy(),
-        "heads": heads.astype(np.float16),
-        "bias": bias,
     }
+
+
+def mean_of(fits: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    """Mean of heads and updates; of the latter as factors of the sum of their ranks."""
+    out = {}
+    for name in fits[0]:
+        every = [f[name] for f in fits]
+        if name.endswith(".down"):
+            out[name] = np.concatenate(every, axis=0)
+        elif name.endswith(".up"):
+            out[name] = np.concatenate([up / len(fits) for up in every], axis=1)
+        else:
+            out[name] = np.mean(every, axis=0)
+    out["heads"] = out["heads"].astype(np.float16)
+    return out
 
 
 def client_turns(folder: Path, wanted: int) -> list[Example]:
@@ -120,55 +132,38 @@ def cross_validated(
     return z, fit(use)
 
 
-def choose(
-    found: list[Found], p: np.ndarray, y: np.ndarray, fresh: np.ndarray, posts: np.ndarray, share: float
-) -> Thresholds:
-    """Thresholds at which about this share of the fresh negatives is a false alarm, and recall is highest.
+def trusted(
+    found: list[Found], z: np.ndarray, y: np.ndarray, fresh: np.ndarray, posts: np.ndarray, share: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """How the layers' log odds are mixed, and the rows of `Trust`, by one logistic model each for risk and crisis, of the fresh rows.
+
+    About `share` of the fresh rows that are no crisis raise an alarm; F1 of risk is highest on `posts`.
 
     Args:
-        p: (n, 2) cross-validated probabilities. y: (n, 2) labels. fresh: rows whose rules' findings are not flattering.
-        posts: rows on which F1 of risk is to be best.
+        z: (layers, n, 2) held-out log odds. y: (n, 2) labels. fresh: rows whose findings are not flattering.
+
+    Returns:
+        (2, layers) weights and (2, 7).
     """
-    group = np.array([g(f) for f in found])
-    grid = np.concatenate([np.linspace(0.0, 0.98, 50), [0.99, 0.995, 1.01]])
+    findings = np.array([f.features() for f in found], dtype=float)
+    mix, trust, total = [], [], []
+    for h in (0, 1):
+        x = np.concatenate([z[:, :, h].T, findings], axis=1)
+        model = LogisticRegression(max_iter=500).fit(x[fresh], y[fresh, h])
+        mix.append(model.coef_[0][: len(z)])
+        trust.append([*model.coef_[0][len(z) :], model.intercept_[0]])
+        total.append(model.decision_function(x))
+    total[1][[f.level == IMMINENT for f in found]] = np.inf
+    calm = np.sort(total[1][fresh & ~y[:, 1]])[::-1]
+    least = calm[int(share * len(calm))]
 
-    def at(price: float) -> Thresholds:
-        best = {}
-        for name in ("alone", "low", "moderate", "high", "framed"):
-            pick = fresh & (group == name)
-            gain = [
-                (y[pick, 1] & (p[pick, 1] >= t)).sum() - price * (~y[pick, 1] & (p[pick, 1] >= t)).sum() for t in grid
-            ]
-            best[name] = float(grid[len(grid) - 1 - int(np.argmax(gain[::-1]))]) if pick.any() else 0.5
-        return Thresholds(
-            2.0, max(best["alone"], 0.05), 0.0, min(best["moderate"], 0.2), best["low"], 0.0, min(best["high"], 0.2)
-        )
-
-    def false_alarms(t: Thresholds) -> float:
-        return float(
-            np.mean(
-                [decide(f, a, b, t) >= MODERATE for f, (a, b), n in zip(found, p, fresh & ~y[:, 1], strict=True) if n]
-            )
-        )
-
-    t = next((t for price in np.geomspace(0.1, 20, 40) if false_alarms(t := at(price)) <= share), at(20.0))
-
-    def f1(t: Thresholds) -> float:
-        said = np.array([decide(f, a, b, t) > 0 for f, (a, b), k in zip(found, p, posts, strict=True) if k])
+    def f1(least_risk: float) -> float:
+        said = ((total[1] > least) | (total[0] >= least_risk))[posts]
         return float(2 * (said & y[posts, 0]).sum() / (said.sum() + y[posts, 0].sum()))
 
-    for name in ("risk", "weak_risk", "word"):
-        t = max((replace(t, **{name: float(v)}) for v in np.linspace(0.05, 0.95, 19)), key=f1)
-    return t
-
-
-def g(found: Found) -> str:
-    """Which threshold of `decide` holds for the crisis of such a row."""
-    if found.level == HIGH:
-        return "high"
-    if found.level == MODERATE:
-        return "moderate"
-    return "low" if found.level == LOW and found.unframed_low else "framed" if found.framed else "alone"
+    trust[0][-1] -= max(np.linspace(-3, 3, 61), key=f1)
+    trust[1][-1] -= least
+    return np.array(mix), np.array(trust)
 
 
 def main() -> None:
@@ -208,9 +203,10 @@ def main() -> None:
     x = matrix(masked)
     linear = [cross_validated(x, y[:, h], use[:, h], w, fold, 10.0) for h in (0, 1)]
     z = np.stack([scores for scores, _ in linear], axis=1)
-    t = choose(found, sigmoid(z), y, fresh, posts, opt.false_alarms)
-    show("rules + linear", examples, found, sigmoid(z), t)
-    write_linear(opt.out / "weights.npz", [model for _, model in linear], t)
+    mix, trust = trusted(found, z[None], y, fresh, posts, opt.false_alarms)
+    trust /= mix  # in units of the only layer's log odds
+    show("rules + linear", examples, found, z, trust)
+    write_linear(opt.out / "weights.npz", [model for _, model in linear], trust)
     if opt.linear_only:
         return
     kinds = [e.kind if e.source == "own" else "" for e in examples]
@@ -221,31 +217,19 @@ def main() -> None:
         parts = read_by_base(said, y, use, w, kinds, fold)
         if opt.base:
             np.savez(opt.base, **parts)
-    heard = parts.pop("held_out")
-    mix, both = np.zeros((2, 3)), np.zeros_like(z)
-    for h in (0, 1):
-        pair = np.stack([heard[:, h], z[:, h]], axis=1)
-        mixer = LogisticRegression(C=1.0).fit(pair[fresh], y[fresh, h])
-        mix[h], both[:, h] = [*mixer.coef_[0], mixer.intercept_[0]], mixer.decision_function(pair)
-    print("mix (base, linear, 1):", mix.round(3).tolist())
-    t = choose(found, sigmoid(both), y, fresh, posts, opt.false_alarms)
-    show("rules + linear + base", examples, found, sigmoid(both), t)
+    both = np.stack([parts.pop("held_out"), z])
+    mix, trust = trusted(found, both, y, fresh, posts, opt.false_alarms)
+    print("mix of base and linear:", mix.round(3).tolist())
+    show("rules + linear + base", examples, found, np.einsum("lnh,hl->nh", both, mix), trust)
     with open(opt.out / "listener.npz", "wb") as out:
-        np.savez_compressed(
-            out, layers=np.array(LAYERS), mix=mix.astype(np.float32), thresholds=np.array(astuple(t)), **parts
-        )
+        np.savez_compressed(out, layers=np.array(LAYERS), mix=mix.astype(np.float32), trust=trust, **parts)
 
 
-def sigmoid(z: np.ndarray) -> np.ndarray:
-    """The logistic function."""
-    return 1.0 / (1.0 + np.exp(-z))
-
-
-def show(name: str, examples: list[Example], found: list[Found], p: np.ndarray, t: Thresholds) -> None:
+def show(name: str, examples: list[Example], found: list[Found], z: np.ndarray, trust: np.ndarray) -> None:
     """Cross-validated recall and false alarms of `crisis`, and F1 of `risk`, by source."""
-    print(name, t)
+    print(f"{name}; findings (low to imminent, framed, bare) and constant add {trust.round(2).tolist()}")
     source = np.array([_group(e) for e in examples])
-    level = np.array([decide(f, a, b, t) for f, (a, b) in zip(found, p, strict=True)])
+    level = np.array([decide(f, a, b, Trust.of(trust)) for f, (a, b) in zip(found, z, strict=True)])
     for s in ("letters", "fresh", "own", "psysuicide", "cpsycound"):
         crisis = [bool(level[i] >= MODERATE) for i, e in enumerate(examples) if source[i] == s and e.crisis]
         false = [bool(level[i] >= MODERATE) for i, e in enumerate(examples) if source[i] == s and e.crisis is False]
@@ -264,7 +248,7 @@ def _group(example: Example) -> str:
     return "fresh" if any(f in example.id for f in FRESH) else example.source
 
 
-def write_linear(path: Path, heads: list[Any], t: Thresholds) -> None:
+def write_linear(path: Path, heads: list[Any], trust: np.ndarray) -> None:
     """int8 weights with one scale a head."""
     words = np.stack([h.coef_[0] for h in heads])
     scale = np.abs(words).max(axis=1) / 127
@@ -274,7 +258,7 @@ def write_linear(path: Path, heads: list[Any], t: Thresholds) -> None:
             weights=np.round(words / scale[:, None]).astype(np.int8),
             scale=scale.astype(np.float32),
             bias=np.array([h.intercept_[0] for h in heads], dtype=np.float32),
-            thresholds=np.array(astuple(t)),
+            trust=trust,
         )
     print(f"{path.name}: {path.stat().st_size / 1024:.0f} KiB")
 

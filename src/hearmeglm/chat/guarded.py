@@ -21,7 +21,8 @@ from dataclasses import dataclass, replace
 
 from ..recipe import Sampling
 from ..safety import hotlines
-from ..safety.guard import Assessment, Guard, Session, closed, guard
+from ..safety.decision import Assessment, closed, rank
+from ..safety.guard import Guard, Session, guard
 from ..safety.hotlines import Lang, check_region
 from ..safety.lexicon import HIGH, LEVELS
 from ..safety.output import Problem, check_reply
@@ -144,19 +145,20 @@ class GuardedModel:
                 talk.add(text)
                 if talk.last.crisis:
                     danger_at = i
-            turn, calm = talk.last, len(turns) - 1 - danger_at
+            turn, now, calm = talk.last, talk.worst, len(turns) - 1 - danger_at
             if not calm and before.crisis and LEVELS.index(turn.level) < HIGH:
                 # After danger the guard stays wary: a moderate finding may come from the words before this message.
                 calm = 0 if self._guard.assess(turns[-1:]).crisis else 1
             if self.session is not None:
-                before = max(before, self.session.worst, key=_rank)
+                before = max(before, self.session.worst, key=rank)
                 for text in turns[self._seen :] if self._seen < len(turns) else turns[-1:]:
                     self.session.add(text)
                 self._seen = len(turns)
                 if turns:  # more than `talk` knows, where the client sends no history
-                    turn = max(turn, self.session.last, key=_rank)
+                    turn = max(turn, self.session.last, key=rank)
+                now = max(now, self.session.worst, key=rank)
             number = max(len(turns), self.session.turns if self.session else 0) - 1
-            return _State(before, turn, max(before, turn, key=_rank), self.region, lang, number, calm)
+            return _State(before, turn, now, self.region, lang, number, calm)
         except Exception as err:
             failed = closed(type(err).__name__)
             return _State(Assessment(), failed, failed, self.region, lang, max(len(turns) - 1, 0))
@@ -241,7 +243,3 @@ def prompt_text(messages: Sequence[Message]) -> str:
 def _instead(problems: Sequence[Problem]) -> str:
     """Which written text takes the place of a reply with these problems."""
     return INSTEAD.get(problems[0].reason, "safer")
-
-
-def _rank(a: Assessment) -> int:
-    return LEVELS.index(a.level)

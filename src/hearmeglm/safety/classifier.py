@@ -1,7 +1,7 @@
 """The trained part of the guard: two logistic heads (risk, crisis) over hashed character n-grams.
 
-`scripts/train_guard.py` makes `rules/weights.npz`; inference is numpy only. score = b + Σ w[n-gram] / sqrt(number of n-grams),
-then the logistic function. An n-gram is a run of 1, 2, 3, 4 or 6 code points of the masked text.
+`scripts/train_guard.py` makes `rules/weights.npz`; inference is numpy only. The log odds are
+b + Σ w[n-gram] / sqrt(number of n-grams). An n-gram is a run of 1, 2, 3, 4 or 6 code points of the masked text.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from .decision import Thresholds
+from .decision import Trust
 
 SIZES = (1, 2, 3, 4, 6)
 BUCKETS = 1 << 17
@@ -59,17 +59,17 @@ def windows(text: str) -> list[str]:
 
 @dataclass(frozen=True)
 class Classifier:
-    """Weights and thresholds.
+    """Weights.
 
     Attributes:
         weights: (2, BUCKETS) float32: risk, crisis.
         bias: (2,).
-        thresholds: for its probabilities.
+        trust: in the rules beside its log odds.
     """
 
     weights: npt.NDArray[np.float32]
     bias: npt.NDArray[np.float32]
-    thresholds: Thresholds
+    trust: Trust
 
     @classmethod
     def load(cls, path: Path) -> Classifier:
@@ -80,7 +80,7 @@ class Classifier:
         """
         with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as file:
             weights = file["weights"].astype(np.float32) * file["scale"][:, None]
-            model = cls(weights, file["bias"], Thresholds(*file["thresholds"].tolist()))
+            model = cls(weights, file["bias"], Trust.of(file["trust"]))
         if model.weights.shape != (2, BUCKETS):
             raise ValueError(f"weights of shape {model.weights.shape}, expected {(2, BUCKETS)}")
         if not np.isfinite(model.weights).all():
@@ -88,11 +88,10 @@ class Classifier:
         return model
 
     def score(self, text: str) -> tuple[float, float]:
-        """Probabilities (risk, crisis) of a masked text."""
+        """Log odds (risk, crisis) of a masked text."""
         parts = [self.weights[:, g].sum(axis=1) / np.sqrt(len(g)) for g in map(gram_set, windows(text))]
         z = np.max(parts, axis=0) + self.bias
-        p = 1.0 / (1.0 + np.exp(-z))
-        return float(p[0]), float(p[1])
+        return float(z[0]), float(z[1])
 
     def explain(self, text: str, head: int, top: int = 3) -> list[str]:
         """The runs of text that weigh most for a head (0 risk, 1 crisis)."""

@@ -1,38 +1,50 @@
-"""How the rules' findings and the probabilities of the trained layers become one level.
+"""How the rules' findings and the log odds of the trained layers become one level, and what later words change about it.
 
-A rule's level says how far its word is believed: the surer the rule, the less the trained layers have to agree, and the other way round.
+One logistic model, fitted on texts on which no rule was mended, says how far a finding is believed: what it adds to the log odds.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
-from .lexicon import HIGH, LOW, MODERATE, NONE, Hit
+from .lexicon import IMMINENT, LEVELS, LOW, MODERATE, NONE, Hit
 
 
 @dataclass(frozen=True, slots=True)
-class Thresholds:
-    """Probabilities from which the trained layers are believed.
+class Assessment:
+    """What the guard found.
 
     Attributes:
-        risk, crisis: alone, without any rule.
-        weak_risk: of risk, below which a low rule hit is dropped.
-        weak_crisis: of crisis, below which a moderate rule hit is no crisis.
-        seconded: of crisis, from which a low rule hit that no frame explains is one.
-        word: like weak_risk for a bare word of death.
-        framed: of crisis, from which it is one although a frame (negated, past, fiction …) explains every hit.
-        strong: of crisis, below which a high rule hit is no crisis. An imminent one is always believed.
+        risk: any risk content. crisis: someone needs help now.
+        kind: one of `lexicon.KINDS`, "none", or "unknown" when the guard failed.
+        level: none, low, moderate, high or imminent; moderate and above is a crisis.
+        because: findings in words, the weightiest first.
+        closed: the guard could not work and answers "crisis" to be safe.
     """
 
-    risk: float
-    crisis: float
-    weak_risk: float
-    weak_crisis: float
-    seconded: float = 0.6
-    word: float = 0.4
-    strong: float = 0.0
-    framed: float = 1.01
+    risk: bool = False
+    crisis: bool = False
+    kind: str = "none"
+    level: str = "none"
+    because: tuple[str, ...] = ()
+    closed: bool = False
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "risk": self.risk,
+            "crisis": self.crisis,
+            "kind": self.kind,
+            "level": self.level,
+            "because": list(self.because),
+        }
+
+
+def closed(reason: str) -> Assessment:
+    """The answer of a guard that cannot work."""
+    return Assessment(True, True, "unknown", "high", (f"guard unavailable, treated as a crisis: {reason}",), True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,12 +53,11 @@ class Found:
 
     Attributes:
         level: of the strongest hit after frames. framed: there are hits, and a frame (negated, past, fiction …) explains each.
-        unframed_low: there is a low hit that no frame explains. bare: nothing but bare words of death.
+        bare: nothing but bare words of death.
     """
 
     level: int
     framed: bool
-    unframed_low: bool
     bare: bool
 
     @classmethod
@@ -55,21 +66,76 @@ class Found:
         return cls(
             max((h.level for h in hits), default=NONE),
             bool(hits) and all(h.frames for h in hits),
-            any(h.level == LOW and not h.frames for h in hits),
-            all(h.rule.endswith(".word") for h in hits if h.level),
+            any(h.level for h in hits) and all(h.rule.endswith(".word") for h in hits if h.level),
         )
 
+    def features(self) -> tuple[bool, ...]:
+        """Which of the levels low to imminent; framed; bare."""
+        return (*(self.level == level for level in range(LOW, IMMINENT + 1)), self.framed, self.bare)
 
-def decide(found: Found, p_risk: float, p_crisis: float, t: Thresholds) -> int:
-    """The level of a message."""
-    level = found.level
-    alone = p_crisis >= (t.framed if found.framed else t.crisis)
-    if level == LOW and found.unframed_low and p_crisis >= t.seconded:
-        level = MODERATE
-    if (level == MODERATE and p_crisis < t.weak_crisis) or (level == HIGH and p_crisis < t.strong):
-        level = LOW
-    if level == LOW and p_risk < (t.word if found.bare else t.weak_risk) and not alone:
-        level = NONE
-    if alone:
-        return max(level, MODERATE)
-    return max(level, LOW) if p_risk >= t.risk else level
+
+@dataclass(frozen=True, slots=True)
+class Trust:
+    """How far the rules' findings are believed beside the trained layers.
+
+    Attributes:
+        risk, crisis: log odds that each of `Found.features` adds, and last what is added to every message; above 0 the answer is yes.
+    """
+
+    risk: tuple[float, ...]
+    crisis: tuple[float, ...]
+
+    @classmethod
+    def of(cls, rows: Any) -> Trust:
+        """From (2, 7) numbers.
+
+        Raises:
+            ValueError, TypeError: another shape, or not finite.
+        """
+        risk, crisis = (tuple(map(float, row)) for row in rows)
+        features = len(Found(NONE, framed=False, bare=False).features())
+        if not all(len(row) == features + 1 and all(map(math.isfinite, row)) for row in (risk, crisis)):
+            raise ValueError(f"expected 2 rows of {features + 1} finite numbers")
+        return cls(risk, crisis)
+
+
+def decide(found: Found, risk: float, crisis: float, trust: Trust) -> int:
+    """The level of a message whose log odds by the trained layers are `risk` and `crisis`. An imminent finding is always believed."""
+    if found.level == IMMINENT or crisis + _added(found, trust.crisis) >= 0:
+        return max(found.level, MODERATE)
+    return LOW if risk + _added(found, trust.risk) >= 0 else NONE
+
+
+def _added(found: Found, weights: Sequence[float]) -> float:
+    return weights[-1] + sum(w for w, is_so in zip(weights, found.features(), strict=False) if is_so)
+
+
+@dataclass(frozen=True, slots=True)
+class Alarm:
+    """A message that raised an alarm, which what the client says after it may still explain.
+
+    Attributes:
+        raised: as it was read when it came. stands: as it is read now.
+        found, risk, crisis: what spoke for it. since: the client's words from that message on.
+    """
+
+    raised: Assessment
+    stands: Assessment
+    found: Found
+    risk: float
+    crisis: float
+    since: str
+
+    def reconsidered(self, text: str, talk: float, trust: Trust) -> Alarm:
+        """With the next message, after which the end of the talk, these words within it, has the log odds `talk` of a crisis.
+
+        They weigh as much as the message's own.
+        """
+        level = decide(self.found, self.risk, (self.crisis + talk) / 2, trust)
+        stands = replace(self.raised, risk=True, crisis=level >= MODERATE, level=LEVELS[level])
+        return replace(self, stands=stands if level > NONE else Assessment(), since=f"{self.since}\n{text}")
+
+
+def rank(a: Assessment) -> tuple[int, int]:
+    """Orders assessments from harmless to grave."""
+    return LEVELS.index(a.level), int(a.closed)

@@ -7,7 +7,7 @@
 Layers: written rules (`lexicon`) with weak signs that add up over the session, a small linear classifier (`classifier`), and the
 embedded base with a trained head (`listener`). `HEARME_GUARD_LAYERS` (rules, rules+linear, all) says which the shipped guard uses.
 `risk` is any risk content (past, exploratory, others' included), `crisis` means that someone needs help now. A session's answer is
-the worst of its turns. Whatever goes wrong inside, the answer is a crisis with `closed=True` and the reason: it fails closed.
+the worst of its turns; what the client says next may explain an alarm that was not imminent (`decision.Alarm`). Whatever goes wrong inside, the answer is a crisis with `closed=True` and the reason: it fails closed.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from typing import Any
 import yaml
 
 from .classifier import Classifier
-from .decision import Found, Thresholds, decide
+from .decision import Alarm, Assessment, Found, Trust, closed, decide, rank
 from .lexicon import HIGH, IMMINENT, KINDS, LEVELS, LOW, MODERATE, NONE, Context, Hit, Language
 from .listener import Heard, Listener
 from .normal import HAS_EN, HAS_ZH, Normaliser
@@ -39,47 +39,20 @@ WINDOWS, TALK_TOKENS = 4, 112
 """The model-based layer reads so many windows of a long message (some 650 Chinese characters), and so much of the talk's end."""
 
 
-@dataclass(frozen=True, slots=True)
-class Assessment:
-    """What the guard found.
-
-    Attributes:
-        risk: any risk content. crisis: someone needs help now.
-        kind: one of `lexicon.KINDS`, "none", or "unknown" when the guard failed.
-        level: none, low, moderate, high or imminent; moderate and above is a crisis.
-        because: findings in words, the weightiest first.
-        closed: the guard could not work and answers "crisis" to be safe.
-    """
-
-    risk: bool = False
-    crisis: bool = False
-    kind: str = "none"
-    level: str = "none"
-    because: tuple[str, ...] = ()
-    closed: bool = False
-
-    def to_json(self) -> dict[str, Any]:
-        return {
-            "risk": self.risk,
-            "crisis": self.crisis,
-            "kind": self.kind,
-            "level": self.level,
-            "because": list(self.because),
-        }
-
-
-def closed(reason: str) -> Assessment:
-    """The answer of a guard that cannot work."""
-    return Assessment(True, True, "unknown", "high", (f"guard unavailable, treated as a crisis: {reason}",), True)
-
-
 @dataclass
 class Session:
-    """Memory of one talk; never shared between users."""
+    """Memory of one talk; never shared between users.
+
+    Attributes:
+        worst: what stands for the talk. last: the last message's own.
+        firm: what nothing said later takes back. alarms: messages that raised one which the words after them may still explain.
+    """
 
     guard: Guard
     worst: Assessment = field(default_factory=Assessment)
     last: Assessment = field(default_factory=Assessment)
+    firm: Assessment = field(default_factory=Assessment)
+    alarms: list[Alarm] = field(default_factory=list)
     signs: dict[str, float] = field(default_factory=dict)
     contexts: dict[str, Context] = field(default_factory=dict)
     tail: str = ""
@@ -93,9 +66,8 @@ class Session:
         try:
             self.last = self.guard.read(text, self)
         except Exception as err:
-            self.last = closed(f"{type(err).__name__} while reading a message")
-        if _rank(self.last) > _rank(self.worst):
-            self.worst = self.last
+            self.last = self.firm = closed(f"{type(err).__name__} while reading a message")
+        self.worst = max(self.firm, self.last, *(a.stands for a in self.alarms), key=rank)
         return self.worst
 
     def to_json(self) -> dict[str, Any]:
@@ -105,6 +77,17 @@ class Session:
             "signs": dict(self.signs),
             "turns": self.turns,
         }
+
+
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """Log odds by the trained layers: of risk, of crisis (the end of the talk counts too), of crisis of that end alone."""
+
+    risk: float
+    crisis: float
+    talk: float
+    trust: Trust
+    heard: Heard | None = None
 
 
 @dataclass(frozen=True)
@@ -146,7 +129,7 @@ class Guard:
         session = Session(self)
         if saved:
             worst = saved["worst"]
-            session.worst = Assessment(
+            session.worst = session.firm = Assessment(
                 bool(worst["risk"]),
                 bool(worst["crisis"]),
                 str(worst["kind"]),
@@ -195,27 +178,46 @@ class Guard:
         session.said = _longer(session.said, text)
         level, kind, because = _strongest(hits)
         total, talk_because = self._talk(session)
+        found, read = Found.of(hits), None
         if self.classifier is not None:
-            p_risk, p_crisis, thresholds, heard = self._probabilities(text, masked, session, self.classifier)
-            before, level = level, decide(Found.of(hits), p_risk, p_crisis, thresholds)
+            read = self._read(text, masked, session, self.classifier)
+            before, level = level, decide(found, read.risk, read.crisis, read.trust)
             if level > before:
                 head = int(level >= MODERATE)
-                kind = kind or (heard.kind if heard else "")
-                by = "classifier" if heard is None else f"model ({heard.kind})"
+                kind = kind or (read.heard.kind if read.heard else "")
+                by = "classifier" if read.heard is None else f"model ({read.heard.kind})"
                 words = "、".join(self.classifier.explain(masked, head))
-                because = [*because, f"{by} {(p_risk, p_crisis)[head]:.2f}: {words}"]
-        if total >= SIGNS_CRISIS and level < HIGH:
-            level, because = HIGH, [*talk_because, *because]
-        elif total >= SIGNS_RISK and level < LOW:
-            level, because = LOW, [*talk_because, *because]
-        if level == NONE:
-            return Assessment()
-        return Assessment(True, level >= MODERATE, kind or _kind_of(session.signs), LEVELS[level], tuple(because[:5]))
+                because = [*because, f"{by} {1 / (1 + math.exp(-(read.risk, read.crisis)[head])):.2f}: {words}"]
+        kind = kind or _kind_of(session.signs)
+        own = Assessment(True, level >= MODERATE, kind, LEVELS[level], tuple(because[:5])) if level else Assessment()
+        self._remember(session, text, own, found, read)
+        over = HIGH if total >= SIGNS_CRISIS else LOW if total >= SIGNS_RISK else NONE
+        if over <= level:
+            return own
+        whole = Assessment(True, over >= MODERATE, kind, LEVELS[over], tuple([*talk_because, *because][:5]))
+        session.firm = max(session.firm, whole, key=rank)
+        return whole
 
-    def _probabilities(
-        self, text: str, masked: str, session: Session, classifier: Classifier
-    ) -> tuple[float, float, Thresholds, Heard | None]:
-        """(risk, crisis, the thresholds they are held against, what the model heard) of a message; crisis of the talk as well.
+    def _remember(self, session: Session, text: str, own: Assessment, found: Found, read: _Read | None) -> None:
+        """What of the talk's findings later words may explain, and what stands for good.
+
+        Only an alarm whose words the model still reads at the end of the talk may go, and none that is imminent.
+        """
+        before, session.alarms = session.alarms, []
+        heard = read is not None and read.heard is not None
+        for alarm in before:
+            seen = heard and self.listener is not None and self.listener.within(f"{alarm.since}\n{text}", TALK_TOKENS)
+            if read is not None and seen:
+                session.alarms.append(alarm.reconsidered(text, read.talk, read.trust))
+            else:
+                session.firm = max(session.firm, alarm.stands, key=rank)
+        if read is not None and heard and own.crisis and own.level != LEVELS[IMMINENT]:
+            session.alarms.append(Alarm(own, own, found, read.risk, read.crisis, text))
+        else:
+            session.firm = max(session.firm, own, key=rank)
+
+    def _read(self, text: str, masked: str, session: Session, classifier: Classifier) -> _Read:
+        """What the trained layers say of a message, and of the talk.
 
         The base reads the message alone and at the end of its talk, where a reason given earlier counts too: the mean of both log odds
         decides. The linear classifier, which knows words and no reasons, takes the worse of the two.
@@ -225,12 +227,13 @@ class Guard:
             linear.append(classifier.score(session.tail))
         heard = self.listener.hear([text], WINDOWS) if self.listener is not None else None
         if heard is None or self.listener is None:
-            return linear[0][0], max(p for _, p in linear), classifier.thresholds, None
+            return _Read(linear[0][0], max(z for _, z in linear), linear[-1][1], classifier.trust)
         if len(linear) > 1:
             heard += self.listener.hear([session.said], size=TALK_TOKENS) or []
-        both = [self.listener.mixed(h, p) for h, p in zip(heard, linear, strict=True)]
+        both = [self.listener.mixed(h, z) for h, z in zip(heard, linear, strict=True)]
         worst = max(range(len(both)), key=lambda i: both[i][1])
-        return both[0][0], _mean_of_odds([crisis for _, crisis in both]), self.listener.thresholds, heard[worst]
+        crisis = [z for _, z in both]
+        return _Read(both[0][0], sum(crisis) / len(crisis), crisis[-1], self.listener.trust, heard[worst])
 
     def findings(self, text: str, session: Session) -> tuple[str, list[Hit], dict[str, float]]:
         """Masked text, rule hits and weak signs of one message; updates the session's frames."""
@@ -285,20 +288,9 @@ def _kind_of(signs: Mapping[str, float]) -> str:
     return "abuse" if "abuser" in signs and not ({"farewell", "giving", "affairs"} & signs.keys()) else "suicide"
 
 
-def _mean_of_odds(probabilities: Sequence[float]) -> float:
-    """The probability whose log odds are the mean of theirs."""
-    held = [min(max(p, 1e-9), 1 - 1e-9) for p in probabilities]
-    odds = math.exp(sum(math.log(p / (1 - p)) for p in held) / len(held))
-    return odds / (1 + odds)
-
-
 def _longer(said: str, text: str) -> str:
     """The end of the talk as the model-based layer reads it: a line a message."""
     return f"{said}\n{text}"[-_TAIL:] if said else text
-
-
-def _rank(a: Assessment) -> tuple[int, int]:
-    return LEVELS.index(a.level), int(a.closed)
 
 
 def _tree(path: Path) -> Any:
@@ -316,4 +308,4 @@ def assess(turns: Sequence[str]) -> Assessment:
     return guard().assess(turns)
 
 
-__all__ = ["IMMINENT", "LAYERS", "Assessment", "Guard", "Session", "assess", "guard"]
+__all__ = ["IMMINENT", "LAYERS", "Assessment", "Guard", "Session", "assess", "closed", "guard"]

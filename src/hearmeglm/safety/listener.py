@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .decision import Thresholds
+from .decision import Trust
 from .lexicon import KINDS
 
 Floats = npt.NDArray[np.float32]
@@ -63,8 +63,8 @@ class Listener:
         layers: the hidden states after so many decoder layers are pooled.
         updates: "layers.I.MODULE" -> (down (r, in), up (out, r)); up @ down is added to that weight.
         mean, scale: (d,), d = 3 · 640 · len(layers): standardise the features. heads: (2 + kinds, d). bias: (2 + kinds,).
-        mix: (2, 3): final log odds of risk, crisis = mix · (this head's, the linear classifier's, 1).
-        thresholds: for the mixed probabilities.
+        mix: (2, 2): mixed log odds of risk, crisis = mix · (this head's, the linear classifier's).
+        trust: in the rules beside the mixed log odds.
         why: empty, or why the base cannot be used here.
     """
 
@@ -75,7 +75,7 @@ class Listener:
     heads: Floats
     bias: Floats
     mix: Floats
-    thresholds: Thresholds
+    trust: Trust
     why: str = ""
     _base: tuple[Any, Any] | None = field(default=None, repr=False)
     _known: OrderedDict[bytes, Heard] = field(default_factory=OrderedDict, repr=False)
@@ -90,16 +90,16 @@ class Listener:
         """
         with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as file:
             parts = [file[k].astype(np.float32) for k in ("mean", "scale", "heads", "bias", "mix")]
-            layers, thresholds = tuple(file["layers"].tolist()), Thresholds(*file["thresholds"].tolist())
+            layers, trust = tuple(file["layers"].tolist()), Trust.of(file["trust"])
             names = [f.removesuffix(".down") for f in file.files if f.endswith(".down")]
             updates = {n: (file[f"{n}.down"].astype(np.float32), file[f"{n}.up"].astype(np.float32)) for n in names}
         mean, scale, heads, bias, mix = parts
-        if heads.shape != (2 + len(KINDS), len(mean)) or scale.shape != mean.shape or mix.shape != (2, 3):
+        if heads.shape != (2 + len(KINDS), len(mean)) or scale.shape != mean.shape or mix.shape != (2, 2):
             raise ValueError(f"heads of shape {heads.shape}, expected {(2 + len(KINDS), len(mean))}")
         every = [*parts, *(f for pair in updates.values() for f in pair)]
         if not all(np.isfinite(a).all() for a in every) or not (scale > 0).all():
             raise ValueError("heads are not finite")
-        return cls(layers, updates, mean, scale, heads, bias, mix, thresholds)
+        return cls(layers, updates, mean, scale, heads, bias, mix, trust)
 
     def hear(self, texts: Sequence[str], windows: int = 1, size: int = MAX_TOKENS) -> list[Heard] | None:
         """Read texts, in batches of like length; None where the base cannot be loaded.
@@ -128,13 +128,14 @@ class Listener:
                 self._known.popitem(last=False)
             return [found[k] for k in keys]
 
+    def within(self, text: str, size: int = MAX_TOKENS) -> bool:
+        """Whether `hear`, with one window of `size` tokens, reads all of a text; the base must have been loaded by it."""
+        return len(self._loaded[0](text, add_special_tokens=False, split_special_tokens=True)["input_ids"]) <= size
+
     def mixed(self, heard: Heard, linear: tuple[float, float]) -> tuple[float, float]:
-        """Probabilities (risk, crisis) of this head and the linear classifier together."""
-        own = np.array([heard.risk, heard.crisis])
-        p = np.clip(np.array(linear), 1e-6, 1 - 1e-6)
-        z = self.mix[:, 0] * own + self.mix[:, 1] * np.log(p / (1 - p)) + self.mix[:, 2]
-        q = 1.0 / (1.0 + np.exp(-z))
-        return float(q[0]), float(q[1])
+        """Log odds (risk, crisis) of this head and the linear classifier together."""
+        risk, crisis = (self.mix.T * np.array([[heard.risk, heard.crisis], linear])).sum(axis=0)
+        return float(risk), float(crisis)
 
     @property
     def _loaded(self) -> tuple[Any, Any]:
