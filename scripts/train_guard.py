@@ -7,8 +7,8 @@ negatives, client turns of CPsyCounD (CC BY 4.0) in which no rule finds anything
 of CPsyCounD and of the starter corpus (`safety.letters`). The measuring halves are never read here except to be left out
 (`safety.measure.building`; of the starter corpus, every other dialogue). Decisions are learnt on cross-validated log odds. The rules were mended
 on most of it, but never on FRESH: how far a rule is to be believed is learnt on those lines and PsySUICIDE alone.
-The base's part is FOLDS fits that each leave a part out, whose log odds of what they left out make the decision, and one of
-everything; the mean of their weights ships ("model soup", Wortsman et al. 2022, arXiv:2203.05482). `--base FILE` keeps all that, to decide again.
+The base is fitted FOLDS times with a part left out, for the log odds that make the decision, and once with everything, which ships.
+`--base FOLDER` keeps each fit, to go on after a stop or to decide again.
 """
 
 from __future__ import annotations
@@ -60,46 +60,43 @@ def matrix(rows: list[str]) -> csr_matrix:
 
 
 def read_by_base(
-    said: list[str], y: np.ndarray, use: np.ndarray, w: np.ndarray, kinds: list[str], fold: np.ndarray
-) -> dict[str, np.ndarray]:
-    """What listener.npz takes, the mean of all fits, and `held_out`: (n, 2) log odds of each text by the fit that has not seen it."""
-    tokenizer, model = load_base(max(LAYERS))
-    low, mean, scale = lower_states(tokenizer, model, said, LAYERS)
-    print(f"{len(low)} texts, {sum(map(len, low))} tokens", flush=True)
-    data = Texts(
-        low,
-        torch.tensor(y, dtype=torch.float32),
-        torch.tensor(use, dtype=torch.float32),
-        torch.tensor([KINDS.index(k) if k in KINDS else -100 for k in kinds]),
-        torch.tensor(w, dtype=torch.float32),
-    )
-    z, fits = np.zeros((len(low), 2)), []
-    for f in range(FOLDS + 1):  # the last leaves nothing out
+    said: list[str], y: np.ndarray, use: np.ndarray, w: np.ndarray, kinds: list[str], fold: np.ndarray, kept: Path
+) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """((n, 2) log odds of each text by the fit that has not seen it, what listener.npz takes: the fit that has seen all).
+
+    Fits already in `kept` are not made again; those of other texts are an error.
+    """
+    missing = [f for f in range(FOLDS + 1) if not (kept / f"fit{f}.npz").is_file()]
+    if missing:
+        kept.mkdir(parents=True, exist_ok=True)
+        tokenizer, model = load_base(max(LAYERS))
+        low, mean, scale = lower_states(tokenizer, model, said, LAYERS)
+        print(f"{len(low)} texts, {sum(map(len, low))} tokens", flush=True)
+        data = Texts(
+            low,
+            torch.tensor(y, dtype=torch.float32),
+            torch.tensor(use, dtype=torch.float32),
+            torch.tensor([KINDS.index(k) if k in KINDS else -100 for k in kinds]),
+            torch.tensor(w, dtype=torch.float32),
+        )
+    for f in missing:  # the last leaves nothing out
+        print(f"fit {f + 1} of {FOLDS + 1}", flush=True)
         net = fit(Net(model, LAYERS, mean, scale, 2 + len(KINDS)), data, fold != f)
-        z[fold == f] = logits(net, data, np.flatnonzero(fold == f))[:, :2]
         heads = {"heads": net.heads.weight.detach().numpy(), "bias": net.heads.bias.detach().numpy()}
-        fits.append({**heads, **net.factors()})
-    return {
-        "held_out": z,
-        **mean_of(fits),
-        "mean": mean.numpy(),
-        "scale": scale.numpy(),
-    }
-
-
-def mean_of(fits: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
-    """Mean of heads and updates; of the latter as factors of the sum of their ranks."""
-    out = {}
-    for name in fits[0]:
-        every = [f[name] for f in fits]
-        if name.endswith(".down"):
-            out[name] = np.concatenate(every, axis=0)
-        elif name.endswith(".up"):
-            out[name] = np.concatenate([up / len(fits) for up in every], axis=1)
-        else:
-            out[name] = np.mean(every, axis=0)
-    out["heads"] = out["heads"].astype(np.float16)
-    return out
+        left_out = logits(net, data, np.flatnonzero(fold == f))[:, :2]
+        parts = {**heads, **net.factors(), "mean": mean.numpy(), "scale": scale.numpy(), "left_out": left_out}
+        np.savez(kept / "part.npz", **parts)
+        (kept / "part.npz").replace(kept / f"fit{f}.npz")
+    z, parts = np.zeros((len(said), 2)), {}
+    for f in range(FOLDS + 1):
+        parts = dict(np.load(kept / f"fit{f}.npz"))
+        left_out = parts.pop("left_out")
+        if len(left_out) != np.sum(fold == f):
+            raise SystemExit(
+                f"{kept}/fit{f}.npz left out {len(left_out)} texts, now {np.sum(fold == f)}: name another folder"
+            )
+        z[fold == f] = left_out
+    return z, {**parts, "heads": parts["heads"].astype(np.float16)}
 
 
 def client_turns(folder: Path, wanted: int) -> list[Example]:
@@ -175,7 +172,7 @@ def main() -> None:
     args.add_argument(
         "--false-alarms", type=float, default=0.13, help="share of fresh negatives that may raise an alarm"
     )
-    args.add_argument("--base", type=Path, help="keeps what the base has learnt between runs")
+    args.add_argument("--base", type=Path, default=Path("runs/guard"), help="keeps the fits of the base between runs")
     args.add_argument("--linear-only", action="store_true", help="leave listener.npz alone")
     args.add_argument("--out", type=Path, default=RULES)
     opt = args.parse_args()
@@ -210,14 +207,8 @@ def main() -> None:
     if opt.linear_only:
         return
     kinds = [e.kind if e.source == "own" else "" for e in examples]
-    if opt.base and opt.base.is_file():
-        with np.load(opt.base) as file:
-            parts = {k: file[k] for k in file.files}
-    else:
-        parts = read_by_base(said, y, use, w, kinds, fold)
-        if opt.base:
-            np.savez(opt.base, **parts)
-    both = np.stack([parts.pop("held_out"), z])
+    held_out, parts = read_by_base(said, y, use, w, kinds, fold, opt.base)
+    both = np.stack([held_out, z])
     mix, trust = trusted(found, both, y, fresh, posts, opt.false_alarms)
     print("mix of base and linear:", mix.round(3).tolist())
     show("rules + linear + base", examples, found, np.einsum("lnh,hl->nh", both, mix), trust)
