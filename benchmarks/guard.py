@@ -17,7 +17,7 @@ from hearmeglm.evals.crisis import load_cases
 from hearmeglm.run import git_commit
 from hearmeglm.safety.guard import Guard, Session
 from hearmeglm.safety.letters import calm_turns, letters
-from hearmeglm.safety.measure import building, corpus, evaluate, rate, report
+from hearmeglm.safety.measure import Example, building, corpus, evaluate, rate, report
 
 
 def speed(guard: Guard, every: int = 1) -> dict[str, float]:
@@ -61,6 +61,17 @@ def in_letters(guard: Guard) -> dict[str, Any]:
     return evaluate(guard, letters(lines, calm, wanted=400, longest=400, seed=1))
 
 
+def in_everyday_talks(guard: Guard) -> dict[str, Any]:
+    """False alarms in counselling talks without danger (starter corpus, the half no training has seen): of messages alone and whole talks."""
+    talks = starter.client_talks()[1::2]
+    said = [(lang, (message,)) for lang, turns in talks for message in turns[::3]]
+    said += [(lang, tuple(turns)) for lang, turns in talks]
+    examples = [
+        Example(f"starter-{i}", t, False, False, "none", "none", lang, "own") for i, (lang, t) in enumerate(said)
+    ]
+    return {name: found for name, found in evaluate(guard, examples)["crisis"].items() if "risk=" not in name}
+
+
 def main() -> None:
     args = argparse.ArgumentParser(description=__doc__)
     args.add_argument("--psysuicide", type=Path)
@@ -88,6 +99,7 @@ def main() -> None:
         "rules + linear": report(full, opt.psysuicide),
         "all": report(everything, opt.psysuicide),
         "all, in letters": in_letters(everything),
+        "all, in everyday talks": in_everyday_talks(everything),
         "crisis suite": suite,
     }
     text = json.dumps(result, ensure_ascii=False, indent=2)

@@ -4,8 +4,9 @@
 
 Data: the building half of PsySUICIDE's validation split (MIT), the building half of the project's own corpus, and, as plain
 negatives, client turns of CPsyCounD (CC BY 4.0) in which no rule finds anything; and letters, lines of the corpus within calm turns
-of CPsyCounD and of the starter corpus (`safety.letters`). The measuring halves are never read here except to be left out
-(`safety.measure.building`; of the starter corpus, every other dialogue). Decisions are learnt on cross-validated log odds. The rules were mended
+of CPsyCounD and of the starter corpus and harmless lines (`safety.letters`). The measuring halves are never read here except to be left out
+(`safety.measure.building`; of CPsyCounD and the starter corpus, every other dialogue). What clients say in the starter corpus's talks
+without danger, alone and as talks, is in every fit and decides nothing. Decisions are learnt on cross-validated log odds. The rules were mended
 on most of it, but never on FRESH: how far a rule is to be believed is learnt on those lines and PsySUICIDE alone.
 The base is fitted FOLDS times with a part left out, for the log odds that make the decision, and once with everything, which ships.
 `--base FOLDER` keeps each fit, to go on after a stop or to decide again.
@@ -33,8 +34,8 @@ from hearmeglm.safety.lexicon import IMMINENT, KINDS, MODERATE
 from hearmeglm.safety.listener import load_base
 from hearmeglm.safety.measure import Example, building, corpus, psysuicide
 
-SEED, FOLDS = 7, 3
-LETTERS, LETTER_LENGTH = 1600, 190
+SEED, FOLDS = 7, 2
+LETTERS, LETTER_LENGTH = 2400, 190
 FRESH = ("_extra_voices", "_extra_posts", "_extra_talks")
 """Files of the corpus on which no rule was mended."""
 LAYERS = (6, 9, 12)
@@ -100,9 +101,9 @@ def read_by_base(
 
 
 def client_turns(folder: Path, wanted: int) -> list[Example]:
-    """Client turns of CPsyCounD without any finding, evenly drawn."""
+    """Client turns without any finding, evenly drawn from the even cases of CPsyCounD."""
     turns: list[str] = []
-    for path in sorted(folder.glob("case_*.txt")):
+    for path in sorted(folder.glob("case_*[02468].txt")):
         turns += re.findall(r"^来访者[^：]*：(.+)$", path.read_text(encoding="utf-8"), flags=re.M)
     rng = np.random.default_rng(SEED)
     out = []
@@ -112,6 +113,16 @@ def client_turns(folder: Path, wanted: int) -> list[Example]:
         if not GUARD.assess([turns[i]]).risk:
             out.append(Example(f"cpsycound-{i}", (turns[i],), False, False, "none", "none", "zh", "cpsycound"))
     return out
+
+
+def everyday(talks: list[tuple[str, list[str]]]) -> list[Example]:
+    """What clients say in counselling talks without danger: each message alone, and each talk up to a random message."""
+    rng = np.random.default_rng(SEED)
+    parts = [(lang, (message,)) for lang, said in talks for message in said]
+    parts += [(lang, tuple(said[: int(rng.integers(2, len(said) + 1))])) for lang, said in talks if len(said) > 1]
+    return [
+        Example(f"starter-{i}", t, False, False, "none", "none", lang, "starter") for i, (lang, t) in enumerate(parts)
+    ]
 
 
 def cross_validated(
@@ -168,7 +179,8 @@ def main() -> None:
     args = argparse.ArgumentParser(description=__doc__)
     args.add_argument("--psysuicide", type=Path, required=True)
     args.add_argument("--client-turns", type=Path)
-    args.add_argument("--negatives", type=int, default=1000)
+    args.add_argument("--negatives", type=int, default=1000, help="client turns that stand alone")
+    args.add_argument("--calm", type=int, default=3000, help="client turns for letters, those included")
     args.add_argument(
         "--false-alarms", type=float, default=0.13, help="share of fresh negatives that may raise an alarm"
     )
@@ -179,20 +191,25 @@ def main() -> None:
 
     examples = [e for e in [*corpus(), *psysuicide(opt.psysuicide)] if building(e)]
     lines = [e for e in examples if e.source == "own" and len(e.turns) == 1]
-    calm = calm_turns(GUARD, starter.client_talks()[::2])
+    talks = starter.client_talks()[::2]
+    calm = calm_turns(GUARD, talks)
+    for lang, said in calm_turns(GUARD, [(e.lang, e.turns) for e in lines if not e.risk]).items():
+        calm[lang] += said
     if opt.client_turns:
-        drawn = client_turns(opt.client_turns, opt.negatives)
-        examples += drawn
+        drawn = client_turns(opt.client_turns, opt.calm)
+        examples += drawn[: opt.negatives]
         calm["zh"] += [e.turns[0] for e in drawn]
     fold = np.random.default_rng(SEED).integers(0, FOLDS, len(examples))
     fold_of = dict(zip((e.id for e in examples), fold.tolist(), strict=True))
     longer = letters(lines, calm, wanted=LETTERS, longest=LETTER_LENGTH, seed=SEED)
     examples += longer
-    fold = np.append(fold, [fold_of[e.id.rpartition("-letter")[0]] for e in longer])
+    usual = everyday([(lang, said) for lang, said in talks if not GUARD.assess(said).risk])
+    examples += usual
+    fold = np.concatenate([fold, [fold_of[e.id.rpartition("-letter")[0]] for e in longer], np.full(len(usual), -1)])
     masked, said, found = (list(column) for column in zip(*map(texts, examples), strict=True))
     y = np.array([[e.risk, bool(e.crisis)] for e in examples])
     use = np.array([[True, e.crisis is not None] for e in examples])
-    w = np.array([{"own": 1.0, "psysuicide": 1.0, "cpsycound": 0.3}[e.source] for e in examples])
+    w = np.array([{"own": 1.0, "psysuicide": 1.0, "cpsycound": 0.3, "starter": 1.0}[e.source] for e in examples])
     fresh = use[:, 1] & np.array([e.source == "psysuicide" or any(f in e.id for f in FRESH) for e in examples])
     posts = np.array([e.source == "psysuicide" for e in examples])
     print(f"{len(examples)} texts; risk {y[:, 0].mean():.3f}, crisis {y[use[:, 1], 1].mean():.3f}", flush=True)

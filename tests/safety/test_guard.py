@@ -275,4 +275,4 @@ def test_it_loads_in_under_a_second() -> None:
     start = time.process_time()
     Guard.load()
     assert time.process_time() - start < 1.5
-    assert sum(p.stat().st_size for p in RULES.iterdir()) < 5_000_000
+    assert sum(p.stat().st_size for p in RULES.iterdir()) < 2_000_000
