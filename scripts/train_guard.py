@@ -7,7 +7,7 @@ negatives, client turns of CPsyCounD (CC BY 4.0) in which no rule finds anything
 of CPsyCounD and of the starter corpus and harmless lines (`safety.letters`). The measuring halves are never read here except to be left out
 (`safety.measure.building`; of CPsyCounD and the starter corpus, every other dialogue). What clients say in the starter corpus's talks
 without danger, alone and as talks, is in every fit and decides nothing. Decisions are learnt on cross-validated log odds. The rules were mended
-on most of it, but never on FRESH: how far a rule is to be believed is learnt on those lines and PsySUICIDE alone.
+on most of it, but never on FRESH: how far a rule is to be believed is learnt on those lines and PsySUICIDE alone, for risk on PsySUICIDE alone.
 The base is fitted FOLDS times with a part left out, for the log odds that make the decision, and once with everything, which ships.
 `--base FOLDER` keeps each fit, to go on after a stop or to decide again.
 """
@@ -30,7 +30,7 @@ from hearmeglm.safety.classifier import BUCKETS, gram_set
 from hearmeglm.safety.decision import Found, Trust, decide
 from hearmeglm.safety.guard import RULES, Guard
 from hearmeglm.safety.letters import calm_turns, letters
-from hearmeglm.safety.lexicon import IMMINENT, KINDS, MODERATE
+from hearmeglm.safety.lexicon import IMMINENT, KINDS, LOW, MODERATE
 from hearmeglm.safety.listener import load_base
 from hearmeglm.safety.measure import Example, building, corpus, psysuicide
 
@@ -143,27 +143,32 @@ def cross_validated(
 def trusted(
     found: list[Found], z: np.ndarray, y: np.ndarray, fresh: np.ndarray, posts: np.ndarray, share: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """How the layers' log odds are mixed, and the rows of `Trust`, by one logistic model each for risk and crisis, of the fresh rows.
+    """How the layers' log odds are mixed, and the rows of `Trust`, by one logistic model each for risk (of `posts`) and crisis (of `fresh`).
 
-    About `share` of the fresh rows that are no crisis raise an alarm; F1 of risk is highest on `posts`.
+    About `share` of the fresh rows that are no crisis raise an alarm; F1 of risk is highest on `posts`. An imminent finding is believed
+    so far that no more than 1 in 200 of the crises that have one is missed.
 
     Args:
         z: (layers, n, 2) held-out log odds. y: (n, 2) labels. fresh: rows whose findings are not flattering.
+        posts: PsySUICIDE's rows, whose labels say what counts as a risk.
 
     Returns:
         (2, layers) weights and (2, 7).
     """
     findings = np.array([f.features() for f in found], dtype=float)
     mix, trust, total = [], [], []
-    for h in (0, 1):
+    for h, rows in enumerate((posts, fresh)):
         x = np.concatenate([z[:, :, h].T, findings], axis=1)
-        model = LogisticRegression(max_iter=500).fit(x[fresh], y[fresh, h])
+        model = LogisticRegression(max_iter=500).fit(x[rows], y[rows, h])
         mix.append(model.coef_[0][: len(z)])
         trust.append([*model.coef_[0][len(z) :], model.intercept_[0]])
         total.append(model.decision_function(x))
-    total[1][[f.level == IMMINENT for f in found]] = np.inf
-    calm = np.sort(total[1][fresh & ~y[:, 1]])[::-1]
+    imminent = np.array([f.level == IMMINENT for f in found])
+    calm = np.sort(np.where(imminent, np.inf, total[1])[fresh & ~y[:, 1]])[::-1]
     least = calm[int(share * len(calm))]
+    more = max(0.0, least - np.quantile(total[1][fresh & y[:, 1] & imminent], 0.005))
+    trust[1][IMMINENT - LOW] += more
+    total[1] += more * imminent
 
     def f1(least_risk: float) -> float:
         said = ((total[1] > least) | (total[0] >= least_risk))[posts]

@@ -100,8 +100,8 @@ class Trust:
 
 
 def decide(found: Found, risk: float, crisis: float, trust: Trust) -> int:
-    """The level of a message whose log odds by the trained layers are `risk` and `crisis`. An imminent finding is always believed."""
-    if found.level == IMMINENT or crisis + _added(found, trust.crisis) >= 0:
+    """The level of a message whose log odds by the trained layers are `risk` and `crisis`."""
+    if crisis + _added(found, trust.crisis) >= 0:
         return max(found.level, MODERATE)
     return LOW if risk + _added(found, trust.risk) >= 0 else NONE
 

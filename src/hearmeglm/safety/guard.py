@@ -177,8 +177,10 @@ class Guard:
         session.tail = f"{session.tail}\n{masked}"[-_TAIL:] if session.tail else masked[-_TAIL:]
         session.said = _longer(session.said, text)
         level, kind, because = _strongest(hits)
-        total, talk_because = self._talk(session)
+        over, signs_because = self._talk(session)
         found, read = Found.of(hits), None
+        if over > max(level, LOW):
+            level, found, because = over, Found(over, framed=False, bare=False), [*signs_because, *because]
         if self.classifier is not None:
             read = self._read(text, masked, session, self.classifier)
             before, level = level, decide(found, read.risk, read.crisis, read.trust)
@@ -188,20 +190,17 @@ class Guard:
                 by = "classifier" if read.heard is None else f"model ({read.heard.kind})"
                 words = "、".join(self.classifier.explain(masked, head))
                 because = [*because, f"{by} {1 / (1 + math.exp(-(read.risk, read.crisis)[head])):.2f}: {words}"]
+        if over and not level:
+            level, because = LOW, because or signs_because
         kind = kind or _kind_of(session.signs)
         own = Assessment(True, level >= MODERATE, kind, LEVELS[level], tuple(because[:5])) if level else Assessment()
         self._remember(session, text, own, found, read)
-        over = HIGH if total >= SIGNS_CRISIS else LOW if total >= SIGNS_RISK else NONE
-        if over <= level:
-            return own
-        whole = Assessment(True, over >= MODERATE, kind, LEVELS[over], tuple([*talk_because, *because][:5]))
-        session.firm = max(session.firm, whole, key=rank)
-        return whole
+        return own
 
     def _remember(self, session: Session, text: str, own: Assessment, found: Found, read: _Read | None) -> None:
         """What of the talk's findings later words may explain, and what stands for good.
 
-        Only an alarm whose words the model still reads at the end of the talk may go, and none that is imminent.
+        Only an alarm whose words the model still reads at the end of the talk may go.
         """
         before, session.alarms = session.alarms, []
         heard = read is not None and read.heard is not None
@@ -211,7 +210,7 @@ class Guard:
                 session.alarms.append(alarm.reconsidered(text, read.talk, read.trust))
             else:
                 session.firm = max(session.firm, alarm.stands, key=rank)
-        if read is not None and heard and own.crisis and own.level != LEVELS[IMMINENT]:
+        if read is not None and heard and own.crisis:
             session.alarms.append(Alarm(own, own, found, read.risk, read.crisis, text))
         else:
             session.firm = max(session.firm, own, key=rank)
@@ -219,21 +218,21 @@ class Guard:
     def _read(self, text: str, masked: str, session: Session, classifier: Classifier) -> _Read:
         """What the trained layers say of a message, and of the talk.
 
-        The base reads the message alone and at the end of its talk, where a reason given earlier counts too: the mean of both log odds
-        decides. The linear classifier, which knows words and no reasons, takes the worse of the two.
+        Both read the message alone and at the end of its talk, where a reason given earlier counts too: the mean of the log odds decides.
         """
         linear = [classifier.score(masked)]
         if session.turns > 1:
             linear.append(classifier.score(session.tail))
         heard = self.listener.hear([text], WINDOWS) if self.listener is not None else None
         if heard is None or self.listener is None:
-            return _Read(linear[0][0], max(z for _, z in linear), linear[-1][1], classifier.trust)
+            crisis = [z for _, z in linear]
+            return _Read(linear[0][0], sum(crisis) / len(crisis), crisis[-1], classifier.trust)
         if len(linear) > 1:
             heard += self.listener.hear([session.said], size=TALK_TOKENS) or []
         both = [self.listener.mixed(h, z) for h, z in zip(heard, linear, strict=True)]
-        worst = max(range(len(both)), key=lambda i: both[i][1])
         crisis = [z for _, z in both]
-        return _Read(both[0][0], sum(crisis) / len(crisis), crisis[-1], self.listener.trust, heard[worst])
+        worst = heard[crisis.index(max(crisis))]
+        return _Read(both[0][0], sum(crisis) / len(crisis), crisis[-1], self.listener.trust, worst)
 
     def findings(self, text: str, session: Session) -> tuple[str, list[Hit], dict[str, float]]:
         """Masked text, rule hits and weak signs of one message; updates the session's frames."""
@@ -257,8 +256,8 @@ class Guard:
             session.benign = session.benign or context.benign
         return masked, hits, signs
 
-    def _talk(self, session: Session) -> tuple[float, list[str]]:
-        """Sum of the session's weak signs; everyday reasons (a move, a graduation) count against it."""
+    def _talk(self, session: Session) -> tuple[int, list[str]]:
+        """The level of the session's weak signs together; everyday reasons (a move, a graduation) count against it."""
         found = session.signs
         acute = [s for s in _ACUTE if s in found]
         home = ("hurt" in found or "secret" in found) and "abuser" in found
@@ -273,7 +272,8 @@ class Guard:
         )
         if home:
             total = max(total, SIGNS_RISK)
-        return total, [f"signs over the talk: {', '.join(sorted(found, key=lambda s: -found[s]))}"]
+        over = HIGH if total >= SIGNS_CRISIS else LOW if total >= SIGNS_RISK else NONE
+        return over, [f"signs over the talk: {', '.join(sorted(found, key=lambda s: -found[s]))}"]
 
 
 def _strongest(hits: Sequence[Hit]) -> tuple[int, str, list[str]]:
