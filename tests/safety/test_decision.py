@@ -34,12 +34,11 @@ def found(level: int = NONE, *, framed: bool = False, bare: bool = False) -> Fou
         (found(HIGH), -2.9, -1.1, LOW),
         (found(HIGH, framed=True), -2.0, -0.9, LOW),
         (found(LOW, bare=True), 0.9, -9.0, NONE),
-        (found(IMMINENT), -9.0, -9.0, IMMINENT),
+        (found(IMMINENT), -9.0, -1.9, IMMINENT),
+        (found(IMMINENT), -9.0, -2.1, NONE),
     ],
 )
-def test_a_finding_adds_to_the_log_odds_and_an_imminent_one_is_always_believed(
-    finding: Found, risk: float, crisis: float, level: int
-) -> None:
+def test_a_finding_adds_to_the_log_odds(finding: Found, risk: float, crisis: float, level: int) -> None:
     assert decide(finding, risk, crisis, TRUST) == level
 
 
@@ -87,12 +86,26 @@ def test_an_alarm_whose_words_are_no_longer_read_stands() -> None:
     assert session.add("goodnight").crisis
 
 
-def test_nothing_takes_back_what_is_imminent() -> None:
-    session = hearing({}).session()
-    assert session.add("我现在就站在楼顶，马上跳下去").level == "imminent"
-    assert session.add("今天天气不错").level == "imminent"
+ROOF = "我现在就站在楼顶，马上跳下去"
+
+
+@pytest.mark.parametrize("after", [["今天天气不错"], ["没事，我随便说说", "你别当真"], ["开玩笑的"]])
+def test_the_shipped_guard_does_not_take_back_what_is_imminent(after: list[str]) -> None:
+    session = Guard.load().session()
+    assert session.add(ROOF).level == "imminent"
+    assert all(session.add(text).level == "imminent" for text in after)
     again = session.guard.session(session.to_json())
     assert again.add("今天天气不错").level == "imminent"
+
+
+def test_signs_over_the_talk_are_a_finding_that_the_model_may_doubt() -> None:
+    signs = ["我把猫送给朋友了，东西也都整理好了", "谢谢你一直听我说，保重", "忽然觉得很平静，什么都不重要了"]
+    rules = Guard.load(layers="rules").session()
+    assert [rules.add(text).crisis for text in signs][-1]
+    assert not Guard.load(layers="rules").assess(signs[:1]).crisis
+    doubting = hearing({})
+    assert not doubting.assess(signs).crisis
+    assert doubting.assess(signs).risk
 
 
 def test_jerry_answers_as_on_any_day_once_an_alarm_is_explained() -> None:
