@@ -116,10 +116,12 @@ def client_turns(folder: Path, wanted: int) -> list[Example]:
 
 
 def everyday(talks: list[tuple[str, list[str]]]) -> list[Example]:
-    """What clients say in counselling talks without danger: each message alone, and each talk up to a random message."""
+    """What clients say in counselling talks without danger: each message alone, each talk whole and up to a random message."""
     rng = np.random.default_rng(SEED)
     parts = [(lang, (message,)) for lang, said in talks for message in said]
-    parts += [(lang, tuple(said[: int(rng.integers(2, len(said) + 1))])) for lang, said in talks if len(said) > 1]
+    longer = [(lang, said) for lang, said in talks if len(said) > 1]
+    parts += [(lang, tuple(said[: int(rng.integers(2, len(said) + 1))])) for lang, said in longer]
+    parts += [(lang, tuple(said)) for lang, said in longer]
     return [
         Example(f"starter-{i}", t, False, False, "none", "none", lang, "starter") for i, (lang, t) in enumerate(parts)
     ]
@@ -197,13 +199,13 @@ def main() -> None:
     examples = [e for e in [*corpus(), *psysuicide(opt.psysuicide)] if building(e)]
     lines = [e for e in examples if e.source == "own" and len(e.turns) == 1]
     talks = starter.client_talks()[::2]
-    calm = calm_turns(GUARD, talks)
-    for lang, said in calm_turns(GUARD, [(e.lang, e.turns) for e in lines if not e.risk]).items():
-        calm[lang] += said
+    calm = calm_turns(GUARD, [(e.lang, e.turns) for e in lines if not e.risk])
     if opt.client_turns:
         drawn = client_turns(opt.client_turns, opt.calm)
         examples += drawn[: opt.negatives]
         calm["zh"] += [e.turns[0] for e in drawn]
+    for lang, turns in calm_turns(GUARD, talks).items():  # half of what a letter draws, however few they are
+        calm[lang] += turns * max(1, round(len(calm[lang]) / len(turns)))
     fold = np.random.default_rng(SEED).integers(0, FOLDS, len(examples))
     fold_of = dict(zip((e.id for e in examples), fold.tolist(), strict=True))
     longer = letters(lines, calm, wanted=LETTERS, longest=LETTER_LENGTH, seed=SEED)
