@@ -16,7 +16,7 @@ from hearmeglm.data import starter
 from hearmeglm.evals.crisis import load_cases
 from hearmeglm.run import git_commit
 from hearmeglm.safety.guard import Guard, Session
-from hearmeglm.safety.letters import calm_turns, letters
+from hearmeglm.safety.letters import calm_talks, letters
 from hearmeglm.safety.measure import Example, building, corpus, evaluate, rate, report
 
 
@@ -55,9 +55,9 @@ def speed(guard: Guard, every: int = 1) -> dict[str, float]:
 
 
 def in_letters(guard: Guard) -> dict[str, Any]:
-    """`evaluate` on 400 letters: lines of the measuring half among calm turns of the starter corpus that no training has seen."""
+    """`evaluate` on 400 letters: lines of the measuring half in stories told in the starter corpus, in talks no training has seen."""
     lines = [e for e in corpus() if not building(e) and len(e.turns) == 1]
-    calm = calm_turns(Guard.load(layers="rules"), starter.client_talks()[1::2])
+    calm = calm_talks(Guard.load(layers="rules"), starter.client_talks()[1::2])
     return evaluate(guard, letters(lines, calm, wanted=400, longest=400, seed=1))
 
 

@@ -3,8 +3,8 @@
     python scripts/train_guard.py --psysuicide ../shared/data/psysuicide/valid.json --client-turns ../shared/data/cpsycound
 
 Data: the building half of PsySUICIDE's validation split (MIT), the building half of the project's own corpus, and, as plain
-negatives, client turns of CPsyCounD (CC BY 4.0) in which no rule finds anything; and letters, lines of the corpus within calm turns
-of CPsyCounD and of the starter corpus and harmless lines (`safety.letters`). The measuring halves are never read here except to be left out
+negatives, client turns of CPsyCounD (CC BY 4.0) in which no rule finds anything; and letters, lines of the corpus within what clients
+tell in CPsyCounD and in the starter corpus, and harmless lines (`safety.letters`). The measuring halves are never read here except to be left out
 (`safety.measure.building`; of CPsyCounD and the starter corpus, every other dialogue). What clients say in the starter corpus's talks
 without danger, alone and as talks, is in every fit and decides nothing. Decisions are learnt on cross-validated log odds. The rules were mended
 on most of it, but never on FRESH: how far a rule is to be believed is learnt on those lines and PsySUICIDE alone, for risk on PsySUICIDE alone.
@@ -29,7 +29,7 @@ from hearmeglm.data import starter
 from hearmeglm.safety.classifier import BUCKETS, gram_set
 from hearmeglm.safety.decision import Found, Trust, decide
 from hearmeglm.safety.guard import RULES, Guard
-from hearmeglm.safety.letters import calm_turns, letters
+from hearmeglm.safety.letters import calm_talks, letters
 from hearmeglm.safety.lexicon import IMMINENT, KINDS, LOW, MODERATE
 from hearmeglm.safety.listener import load_base
 from hearmeglm.safety.measure import Example, building, corpus, psysuicide
@@ -100,19 +100,17 @@ def read_by_base(
     return z, {**parts, "heads": parts["heads"].astype(np.float16)}
 
 
-def client_turns(folder: Path, wanted: int) -> list[Example]:
-    """Client turns without any finding, evenly drawn from the even cases of CPsyCounD."""
-    turns: list[str] = []
-    for path in sorted(folder.glob("case_*[02468].txt")):
-        turns += re.findall(r"^来访者[^：]*：(.+)$", path.read_text(encoding="utf-8"), flags=re.M)
-    rng = np.random.default_rng(SEED)
-    out = []
-    for i in rng.permutation(len(turns)):
-        if len(out) == wanted:
-            break
-        if not GUARD.assess([turns[i]]).risk:
-            out.append(Example(f"cpsycound-{i}", (turns[i],), False, False, "none", "none", "zh", "cpsycound"))
-    return out
+def client_talks(folder: Path) -> list[list[str]]:
+    """What clients say without any finding, case by case, in the even cases of CPsyCounD."""
+    cases = [path.read_text(encoding="utf-8") for path in sorted(folder.glob("case_*[02468].txt"))]
+    return calm_talks(GUARD, [("zh", re.findall(r"^来访者[^：]*：(.+)$", case, flags=re.M)) for case in cases])["zh"]
+
+
+def client_turns(talks: list[list[str]], wanted: int) -> list[Example]:
+    """Of those talks, messages that stand alone, evenly drawn."""
+    turns = [turn for talk in talks for turn in talk]
+    drawn = np.random.default_rng(SEED).permutation(len(turns))[:wanted].tolist()
+    return [Example(f"cpsycound-{i}", (turns[i],), False, False, "none", "none", "zh", "cpsycound") for i in drawn]
 
 
 def everyday(talks: list[tuple[str, list[str]]]) -> list[Example]:
@@ -187,7 +185,6 @@ def main() -> None:
     args.add_argument("--psysuicide", type=Path, required=True)
     args.add_argument("--client-turns", type=Path)
     args.add_argument("--negatives", type=int, default=1000, help="client turns that stand alone")
-    args.add_argument("--calm", type=int, default=3000, help="client turns for letters, those included")
     args.add_argument(
         "--false-alarms", type=float, default=0.13, help="share of fresh negatives that may raise an alarm"
     )
@@ -199,13 +196,13 @@ def main() -> None:
     examples = [e for e in [*corpus(), *psysuicide(opt.psysuicide)] if building(e)]
     lines = [e for e in examples if e.source == "own" and len(e.turns) == 1]
     talks = starter.client_talks()[::2]
-    calm = calm_turns(GUARD, [(e.lang, e.turns) for e in lines if not e.risk])
+    calm = calm_talks(GUARD, [(e.lang, e.turns) for e in lines if not e.risk])
     if opt.client_turns:
-        drawn = client_turns(opt.client_turns, opt.calm)
-        examples += drawn[: opt.negatives]
-        calm["zh"] += [e.turns[0] for e in drawn]
-    for lang, turns in calm_turns(GUARD, talks).items():  # half of what a letter draws, however few they are
-        calm[lang] += turns * max(1, round(len(calm[lang]) / len(turns)))
+        cases = client_talks(opt.client_turns)
+        examples += client_turns(cases, opt.negatives)
+        calm["zh"] += cases
+    for lang, told in calm_talks(GUARD, talks).items():  # half of what a letter draws, however few they are
+        calm[lang] += told * max(1, round(len(calm[lang]) / len(told)))
     fold = np.random.default_rng(SEED).integers(0, FOLDS, len(examples))
     fold_of = dict(zip((e.id for e in examples), fold.tolist(), strict=True))
     longer = letters(lines, calm, wanted=LETTERS, longest=LETTER_LENGTH, seed=SEED)

@@ -8,7 +8,7 @@ from hearmeglm.errors import DataError
 from hearmeglm.files import cache_dir
 from hearmeglm.safety.batch import check_file
 from hearmeglm.safety.guard import Guard, guard
-from hearmeglm.safety.letters import calm_turns, letters
+from hearmeglm.safety.letters import calm_talks, letters
 from hearmeglm.safety.measure import building, corpus, evaluate, psysuicide, report, wilson
 
 STARTER = cache_dir() / "starter" / "gemma-3-270m" / "NOTICE"
@@ -44,7 +44,7 @@ def test_the_base_hears_danger_alone_and_in_the_middle_of_a_calm_letter() -> Non
     alone = evaluate(whole, lines[::4])
     assert alone["crisis"]["recall"]["rate"] >= 0.93
     assert alone["crisis"]["false alarms"]["rate"] <= 0.1
-    calm = calm_turns(Guard.load(layers="rules"), starter.client_talks()[1::2])
+    calm = calm_talks(Guard.load(layers="rules"), starter.client_talks()[1::2])
     within = evaluate(whole, letters(lines, calm, wanted=48, longest=400, seed=1))
     assert within["crisis"]["recall"]["rate"] >= 0.75
     assert within["crisis"]["false alarms"]["rate"] <= 0.35
@@ -52,15 +52,15 @@ def test_the_base_hears_danger_alone_and_in_the_middle_of_a_calm_letter() -> Non
 
 def test_letters_keep_line_and_label_and_are_not_too_long() -> None:
     lines = [e for e in corpus() if len(e.turns) == 1]
-    calm = calm_turns(Guard.load(layers="rules"), [("zh", ["今天下雨了", "我想自杀"]), ("en", ["It rained all day."])])
-    assert calm == {"zh": ["今天下雨了"], "en": ["It rained all day."]}
+    calm = calm_talks(Guard.load(layers="rules"), [("zh", ["今天下雨了", "我想自杀"]), ("en", ["It rained all day."])])
+    assert calm == {"zh": [["今天下雨了"]], "en": [["It rained all day."]]}
     drawn = letters(lines, calm, wanted=200, longest=120, seed=3)
     assert drawn == letters(lines, calm, wanted=200, longest=120, seed=3)
     by_id = {e.id: e for e in lines}
     for letter in drawn:
         line = by_id[letter.id.rpartition("-letter")[0]]
         assert line.turns[0] in letter.turns[0]
-        assert calm[line.lang][0] in letter.turns[0]
+        assert calm[line.lang][0][0] in letter.turns[0]
         assert (letter.crisis, letter.kind, letter.level) == (line.crisis, line.kind, line.level)
         assert len(letter.turns[0]) <= max(120 * (1 if line.lang == "zh" else 2.5), len(line.turns[0]) + 20) + 10
 
