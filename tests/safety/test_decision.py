@@ -58,7 +58,7 @@ class Scripted(Listener):
     crisis: dict[str, float]
 
     def hear(self, texts: Sequence[str], windows: int = 1, size: int = MAX_TOKENS) -> list[Heard]:
-        return [Heard(-9.0, self.crisis.get(text, -20.0), "suicide") for text in texts]
+        return [Heard((-9.0, self.crisis.get(text, -20.0), -9.0), "suicide") for text in texts]
 
 
 def hearing(crisis: dict[str, float]) -> Guard:

@@ -206,7 +206,7 @@ def test_what_was_said_earlier_in_the_talk_counts_as_much_as_the_message(monkeyp
     sounds = {"那就这样": 9.0, "公司搬去成都\n那就这样": -9.0, "我累了\n那就这样": 9.0}
 
     def hear(self: Listener, texts: Sequence[str], *_: int, **__: int) -> list[Heard]:
-        return [Heard(odds, odds, "suicide") for odds in (sounds.get(t, -9.0) for t in texts)]
+        return [Heard((odds,) * 3, "suicide") for odds in (sounds.get(t, -9.0) for t in texts)]
 
     monkeypatch.setattr(Listener, "hear", hear)
     whole = Guard.load(layers="all")
@@ -225,11 +225,11 @@ def test_the_model_hears_texts_alone_as_together_and_remembers_them() -> None:
     listener = Listener.load(RULES / "listener.npz")
     together = listener.hear(texts)
     assert together is not None
-    assert together[1].crisis > together[0].crisis
+    assert together[1].odds[1] > together[0].odds[1]
     other = Listener.load(RULES / "listener.npz")
     for text, heard in zip(texts, together, strict=True):
         [alone] = other.hear([text]) or []
-        assert alone.crisis == pytest.approx(heard.crisis, abs=0.5)  # bfloat16 sums in another order
+        assert alone.odds == pytest.approx(heard.odds, abs=0.5)  # bfloat16 sums in another order
     assert listener.hear(texts) == together
 
 
@@ -254,14 +254,14 @@ def test_a_long_message_is_read_in_windows_from_its_end(length: int, expected: i
 
 
 def test_the_worst_window_counts() -> None:
-    calm, danger = Heard(0.5, -2.0, "abuse"), Heard(0.1, 3.0, "suicide")
-    assert calm.worse(danger) == danger.worse(calm) == Heard(0.5, 3.0, "suicide")
+    calm, danger = Heard((0.5, -2.0, 0.2), "abuse"), Heard((0.1, 3.0, 0.3), "suicide")
+    assert calm.worse(danger) == danger.worse(calm) == Heard((0.5, 3.0, 0.3), "suicide")
 
 
 def test_the_shipped_updates_fit_the_base_and_are_added_to_its_weights() -> None:
     listener = Listener.load(RULES / "listener.npz")
     names = set(listener.updates)
-    assert names == {f"layers.{i}.{m}" for i in range(min(listener.layers), max(listener.layers)) for m in MODULES}
+    assert names == {f"layers.{i}.{m}" for i in range(max(listener.layers)) for m in MODULES}
     layer = torch.nn.ModuleDict({"mlp": torch.nn.ModuleDict({"up_proj": torch.nn.Linear(3, 2, bias=False)})})
     model = torch.nn.ModuleDict({"layers": torch.nn.ModuleList([layer])})
     before = layer["mlp"]["up_proj"].weight.detach().clone()
@@ -275,4 +275,4 @@ def test_it_loads_in_under_a_second() -> None:
     start = time.process_time()
     Guard.load()
     assert time.process_time() - start < 1.5
-    assert sum(p.stat().st_size for p in RULES.iterdir()) < 2_000_000
+    assert sum(p.stat().st_size for p in RULES.iterdir()) < 4_000_000

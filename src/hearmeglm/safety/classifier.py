@@ -1,4 +1,4 @@
-"""The trained part of the guard: two logistic heads (risk, crisis) over hashed character n-grams.
+"""The always-on trained layer of the guard: logistic heads (`decision.HEADS`) over hashed character n-grams.
 
 `scripts/train_guard.py` makes `rules/weights.npz`; inference is numpy only. The log odds are
 b + Σ w[n-gram] / sqrt(number of n-grams). An n-gram is a run of 1, 2, 3, 4 or 6 code points of the masked text.
@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from .decision import Trust
+from .decision import HEADS, Trust
 
 SIZES = (1, 2, 3, 4, 6)
 BUCKETS = 1 << 17
@@ -62,13 +62,13 @@ class Classifier:
     """Weights.
 
     Attributes:
-        weights: (2, BUCKETS) float32: risk, crisis.
-        bias: (2,).
-        trust: in the rules beside its log odds.
+        weights: (3, BUCKETS) float32, a row a head. bias: (3,).
+        mix: (2, 3), log odds of risk and crisis from the heads'. trust: in the rules beside them.
     """
 
     weights: npt.NDArray[np.float32]
     bias: npt.NDArray[np.float32]
+    mix: npt.NDArray[np.float32]
     trust: Trust
 
     @classmethod
@@ -80,18 +80,18 @@ class Classifier:
         """
         with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as file:
             weights = file["weights"].astype(np.float32) * file["scale"][:, None]
-            model = cls(weights, file["bias"], Trust.of(file["trust"]))
-        if model.weights.shape != (2, BUCKETS):
-            raise ValueError(f"weights of shape {model.weights.shape}, expected {(2, BUCKETS)}")
-        if not np.isfinite(model.weights).all():
+            model = cls(weights, file["bias"], file["mix"], Trust.of(file["trust"]))
+        if model.weights.shape != (len(HEADS), BUCKETS) or model.mix.shape != (2, len(HEADS)):
+            raise ValueError(f"weights of shape {model.weights.shape}, expected {(len(HEADS), BUCKETS)}")
+        if not all(np.isfinite(a).all() for a in (model.weights, model.mix)):
             raise ValueError("weights are not finite")
         return model
 
-    def score(self, text: str) -> tuple[float, float]:
-        """Log odds (risk, crisis) of a masked text."""
+    def score(self, text: str) -> list[float]:
+        """Log odds by HEADS of a masked text."""
         parts = [self.weights[:, g].sum(axis=1) / np.sqrt(len(g)) for g in map(gram_set, windows(text))]
-        z = np.max(parts, axis=0) + self.bias
-        return float(z[0]), float(z[1])
+        odds: list[float] = (np.max(parts, axis=0) + self.bias).tolist()
+        return odds
 
     def explain(self, text: str, head: int, top: int = 3) -> list[str]:
         """The runs of text that weigh most for a head (0 risk, 1 crisis)."""

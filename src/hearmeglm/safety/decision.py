@@ -12,6 +12,9 @@ from typing import Any
 
 from .lexicon import IMMINENT, LEVELS, LOW, MODERATE, NONE, Hit
 
+HEADS = ("risk", "crisis", "post")
+"""What a trained layer says of a text, as log odds: that it tells of any risk; of a crisis; of a risk in the eyes of PsySUICIDE's annotators."""
+
 
 @dataclass(frozen=True, slots=True)
 class Assessment:
@@ -97,6 +100,12 @@ class Trust:
         if not all(len(row) == features + 1 and all(map(math.isfinite, row)) for row in (risk, crisis)):
             raise ValueError(f"expected 2 rows of {features + 1} finite numbers")
         return cls(risk, crisis)
+
+
+def mixed(mix: Any, odds: Sequence[float]) -> tuple[float, float]:
+    """Log odds (risk, crisis): mix (2, n) times the n log odds of the layers' heads."""
+    risk, crisis = (sum(float(w) * z for w, z in zip(row, odds, strict=True)) for row in mix)
+    return risk, crisis
 
 
 def decide(found: Found, risk: float, crisis: float, trust: Trust) -> int:

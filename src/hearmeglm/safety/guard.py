@@ -23,7 +23,7 @@ from typing import Any
 import yaml
 
 from .classifier import Classifier
-from .decision import Alarm, Assessment, Found, Trust, closed, decide, rank
+from .decision import Alarm, Assessment, Found, Trust, closed, decide, mixed, rank
 from .lexicon import HIGH, IMMINENT, KINDS, LEVELS, LOW, MODERATE, NONE, Context, Hit, Language
 from .listener import Heard, Listener
 from .normal import HAS_EN, HAS_ZH, Normaliser
@@ -220,19 +220,20 @@ class Guard:
 
         Both read the message alone and at the end of its talk, where a reason given earlier counts too: the mean of the log odds decides.
         """
-        linear = [classifier.score(masked)]
+        odds = [classifier.score(masked)]
         if session.turns > 1:
-            linear.append(classifier.score(session.tail))
+            odds.append(classifier.score(session.tail))
+        mix, trust, worst = classifier.mix, classifier.trust, None
         heard = self.listener.hear([text], WINDOWS) if self.listener is not None else None
-        if heard is None or self.listener is None:
-            crisis = [z for _, z in linear]
-            return _Read(linear[0][0], sum(crisis) / len(crisis), crisis[-1], classifier.trust)
-        if len(linear) > 1:
-            heard += self.listener.hear([session.said], size=TALK_TOKENS) or []
-        both = [self.listener.mixed(h, z) for h, z in zip(heard, linear, strict=True)]
+        if heard is not None and self.listener is not None:
+            mix, trust = self.listener.mix, self.listener.trust
+            if len(odds) > 1:
+                heard += self.listener.hear([session.said], size=TALK_TOKENS) or []
+            odds = [[*h.odds, *z] for h, z in zip(heard, odds, strict=True)]
+            worst = max(heard, key=lambda h: h.odds[1])
+        both = [mixed(mix, z) for z in odds]
         crisis = [z for _, z in both]
-        worst = heard[crisis.index(max(crisis))]
-        return _Read(both[0][0], sum(crisis) / len(crisis), crisis[-1], self.listener.trust, worst)
+        return _Read(both[0][0], sum(crisis) / len(crisis), crisis[-1], trust, worst)
 
     def findings(self, text: str, session: Session) -> tuple[str, list[Hit], dict[str, float]]:
         """Masked text, rule hits and weak signs of one message; updates the session's frames."""

@@ -3,7 +3,7 @@
     heard = Listener.load(path).hear(["人死的时候会疼吗", "有没有那种吃了就睡过去的东西"])   # one `Heard` a text, in order
 
 Features of a text: mean, last and maximum of the hidden states after some of the decoder layers of Gemma 3 270M, the upper of which
-carry low-rank updates (LoRA); standardised; linear heads for risk, crisis and kind. `scripts/train_guard.py` makes `rules/listener.npz`.
+carry low-rank updates (LoRA) and look both ways; standardised; linear heads for `decision.HEADS` and the kind. `scripts/train_guard.py` makes `rules/listener.npz`.
 The file is read at once (damage closes the guard); torch and the base, half a gigabyte, are loaded at the first text, once. Where they
 are missing `hear` answers None, `why` keeps the reason, and stderr says so once: the rules and the linear classifier go on.
 """
@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .decision import Trust
+from .decision import HEADS, Trust
 from .lexicon import KINDS
 
 Floats = npt.NDArray[np.float32]
@@ -43,16 +43,15 @@ REMEMBERED = 4096
 
 @dataclass(frozen=True, slots=True)
 class Heard:
-    """What the model hears in one text: log odds of risk and of crisis, and the likeliest kind of danger."""
+    """What the model hears in one text: log odds by HEADS, and the likeliest kind of danger."""
 
-    risk: float
-    crisis: float
+    odds: tuple[float, ...]
     kind: str
 
     def worse(self, other: Heard) -> Heard:
         """The greater log odds of two windows of a text, and the kind of the one that is more of a crisis."""
-        kind = max(self, other, key=lambda h: h.crisis).kind
-        return Heard(max(self.risk, other.risk), max(self.crisis, other.crisis), kind)
+        kind = max(self, other, key=lambda h: h.odds[1]).kind
+        return Heard(tuple(map(max, self.odds, other.odds)), kind)
 
 
 @dataclass
@@ -60,15 +59,16 @@ class Listener:
     """The trained head, and the base once a text has come.
 
     Attributes:
-        layers: the hidden states after so many decoder layers are pooled.
+        layers: the hidden states after so many decoder layers are pooled. both_ways: the layers above so many see the whole text at each token.
         updates: "layers.I.MODULE" -> (down (r, in), up (out, r)); up @ down is added to that weight.
-        mean, scale: (d,), d = 3 · 640 · len(layers): standardise the features. heads: (2 + kinds, d). bias: (2 + kinds,).
-        mix: (2, 2): mixed log odds of risk, crisis = mix · (this head's, the linear classifier's).
+        mean, scale: (d,), d = 3 · 640 · len(layers): standardise the features. heads: (3 + kinds, d). bias: (3 + kinds,).
+        mix: (2, 6): log odds of risk and crisis from these heads' and the linear classifier's.
         trust: in the rules beside the mixed log odds.
         why: empty, or why the base cannot be used here.
     """
 
     layers: tuple[int, ...]
+    both_ways: int
     updates: dict[str, tuple[Floats, Floats]]
     mean: Floats
     scale: Floats
@@ -91,15 +91,17 @@ class Listener:
         with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as file:
             parts = [file[k].astype(np.float32) for k in ("mean", "scale", "heads", "bias", "mix")]
             layers, trust = tuple(file["layers"].tolist()), Trust.of(file["trust"])
+            both_ways = int(file["both_ways"])
             names = [f.removesuffix(".down") for f in file.files if f.endswith(".down")]
             updates = {n: (file[f"{n}.down"].astype(np.float32), file[f"{n}.up"].astype(np.float32)) for n in names}
         mean, scale, heads, bias, mix = parts
-        if heads.shape != (2 + len(KINDS), len(mean)) or scale.shape != mean.shape or mix.shape != (2, 2):
-            raise ValueError(f"heads of shape {heads.shape}, expected {(2 + len(KINDS), len(mean))}")
+        outputs = len(HEADS) + len(KINDS)
+        if heads.shape != (outputs, len(mean)) or scale.shape != mean.shape or mix.shape != (2, 2 * len(HEADS)):
+            raise ValueError(f"heads of shape {heads.shape}, expected {(outputs, len(mean))}")
         every = [*parts, *(f for pair in updates.values() for f in pair)]
         if not all(np.isfinite(a).all() for a in every) or not (scale > 0).all():
             raise ValueError("heads are not finite")
-        return cls(layers, updates, mean, scale, heads, bias, mix, trust)
+        return cls(layers, both_ways, updates, mean, scale, heads, bias, mix, trust)
 
     def hear(self, texts: Sequence[str], windows: int = 1, size: int = MAX_TOKENS) -> list[Heard] | None:
         """Read texts, in batches of like length; None where the base cannot be loaded.
@@ -119,9 +121,11 @@ class Listener:
                 ids = [
                     (key, part) for key, text in new.items() for part in token_windows(tokenizer, text, windows, size)
                 ]
-                z = (features(model, [part for _, part in ids], self.layers) - self.mean) / self.scale
+                read = features(model, [part for _, part in ids], self.layers, self.both_ways)
+                z = (read - self.mean) / self.scale
                 for (key, _), row in zip(ids, z @ self.heads.T + self.bias, strict=True):
-                    heard = Heard(float(row[0]), float(row[1]), KINDS[int(row[2:].argmax())])
+                    n = len(HEADS)
+                    heard = Heard(tuple(row[:n].tolist()), KINDS[int(row[n:].argmax())])
                     found[key] = heard.worse(found.get(key, heard))
             self._known.update(found)
             while len(self._known) > REMEMBERED:
@@ -131,11 +135,6 @@ class Listener:
     def within(self, text: str, size: int = MAX_TOKENS) -> bool:
         """Whether `hear`, with one window of `size` tokens, reads all of a text; the base must have been loaded by it."""
         return len(self._loaded[0](text, add_special_tokens=False, split_special_tokens=True)["input_ids"]) <= size
-
-    def mixed(self, heard: Heard, linear: tuple[float, float]) -> tuple[float, float]:
-        """Log odds (risk, crisis) of this head and the linear classifier together."""
-        risk, crisis = (self.mix.T * np.array([[heard.risk, heard.crisis], linear])).sum(axis=0)
-        return float(risk), float(crisis)
 
     @property
     def _loaded(self) -> tuple[Any, Any]:
@@ -177,37 +176,44 @@ def fold(model: Any, updates: dict[str, tuple[Floats, Floats]]) -> None:
             weight += torch.from_numpy(up @ down).to(weight.dtype)
 
 
-def features(model: Any, ids: Sequence[Sequence[int]], layers: Sequence[int]) -> Floats:
+def features(model: Any, ids: Sequence[Sequence[int]], layers: Sequence[int], both_ways: int) -> Floats:
     """(n, 3 · hidden size · len(layers)) of tokenised texts; see `pool`."""
     import torch
 
     out: list[Any] = [None] * len(ids)
     with torch.inference_mode():
         for batch in batches([len(i) for i in ids]):
-            longest = max(len(ids[i]) for i in batch)
-            padded = torch.zeros(len(batch), -(-longest // PADDED_TO) * PADDED_TO, dtype=torch.long)
+            lengths = [len(ids[i]) for i in batch]
+            padded = torch.zeros(len(batch), -(-max(lengths) // PADDED_TO) * PADDED_TO, dtype=torch.long)
             for row, i in zip(padded, batch, strict=True):
                 row[: len(ids[i])] = torch.tensor(ids[i])
-            states = run_layers(model, model.embed_tokens(padded), 0, layers)
-            for i, row in zip(batch, pool(states, [len(ids[i]) for i in batch]).numpy(), strict=True):
+            states = run_layers(model, model.embed_tokens(padded), lengths, 0, layers, both_ways)
+            for i, row in zip(batch, pool(states, lengths).numpy(), strict=True):
                 out[i] = row
     return np.stack(out).astype(np.float32)
 
 
-def run_layers(model: Any, hidden: Any, first: int, layers: Sequence[int]) -> list[Any]:
+def run_layers(
+    model: Any, hidden: Any, lengths: Sequence[int], first: int, layers: Sequence[int], both_ways: int
+) -> list[Any]:
     """Hidden states after each of `layers`, from those (n, length, hidden size) after `first` layers.
 
-    Texts are padded on the right: under causal attention no mask is needed.
+    Texts are padded on the right. The first `both_ways` layers are causal and need no mask; in those above, every token of a text sees all of it.
     """
     import torch
 
-    positions = torch.arange(hidden.shape[1]).unsqueeze(0)
+    length = hidden.shape[1]
+    positions = torch.arange(length).unsqueeze(0)
+    own = (positions < torch.tensor(lengths).unsqueeze(1))[:, None, None, :].expand(-1, 1, length, -1)
     kinds = model.config.layer_types
     rotary = {kind: model.rotary_emb(hidden, positions, kind) for kind in set(kinds)}
     out = [hidden] if first in layers else []
     for i in range(first, max(layers)):
         hidden = model.layers[i](
-            hidden, position_embeddings=rotary[kinds[i]], attention_mask=None, position_ids=positions
+            hidden,
+            position_embeddings=rotary[kinds[i]],
+            attention_mask=own if i >= both_ways else None,
+            position_ids=positions,
         )
         if i + 1 in layers:
             out.append(hidden)

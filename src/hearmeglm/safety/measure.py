@@ -20,6 +20,7 @@ from typing import Any
 from ..errors import DataError
 from ..files import read_json
 from .guard import Guard
+from .lexicon import KINDS, LEVELS
 
 CORPUS = Path(__file__).with_name("corpus")
 UNRELATED = "与自杀/自伤/攻击行为无关"
@@ -54,7 +55,7 @@ def corpus(folder: Path = CORPUS) -> list[Example]:
                 continue
             if line.startswith("@"):
                 head = line[1:].split()
-                if len(head) != 3 or head[0] not in "CRN":
+                if len(head) != 3 or head[0] not in "CRN" or head[1] not in ("none", *KINDS) or head[2] not in LEVELS:
                     raise DataError(f"expected `@ label kind level`, found {line!r}", where=f"{path.name}:{number}")
                 continue
             if not head:
