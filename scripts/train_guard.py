@@ -38,21 +38,21 @@ from hearmeglm.safety.measure import Example, building, corpus, psysuicide
 SEED = 7
 LETTERS, LETTER_LENGTH = 1600, 190
 DECIDING = {"_extra_voices7": 0.0, "_extra_spec": 0.67, "_extra_posts4": 0.67, "_extra_everyday": 0.75}
-"""Files of the corpus, and from which share of each on its lines decide (neighbours are often twins); besides, every fourth text of PsySUICIDE's half and talk of the starter corpus's."""
+"""Files of the corpus, and from which share of each label's lines on they decide (neighbours are often twins); besides, every fourth text of PsySUICIDE's half and talk of the starter corpus's."""
 POSTS = ("psysuicide-", "_extra_posts3", "_extra_posts4")
 """Texts labelled as PsySUICIDE's are, which the head "post" learns from."""
 GUARD = Guard.load(layers="rules")
 
 
 def decides(examples: list[Example]) -> set[str]:
-    """Ids of the texts that are held back from the layers."""
-    stems = [e.id.rpartition("-")[0] for e in examples]
-    sizes, seen, out = Counter(stems), Counter(), set()
-    for e, stem in zip(examples, stems, strict=True):
-        share = next((share for name, share in DECIDING.items() if name in stem), 1.0)
-        if seen[stem] >= share * sizes[stem] or (e.source == "psysuicide" and int(e.id.rpartition("-")[2]) % 8 == 0):
+    """Ids of the texts that are held back from the layers: the last of each file's crises, risks and harmless ones."""
+    groups = [(e.id.rpartition("-")[0], e.crisis, e.risk) for e in examples]
+    sizes, seen, out = Counter(groups), Counter(), set()
+    for e, group in zip(examples, groups, strict=True):
+        share = next((share for name, share in DECIDING.items() if name in e.id), 1.0)
+        if seen[group] >= share * sizes[group] or (e.source == "psysuicide" and int(e.id.rpartition("-")[2]) % 8 == 0):
             out.add(e.id)
-        seen[stem] += 1
+        seen[group] += 1
     return out
 
 
