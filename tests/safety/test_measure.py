@@ -27,8 +27,15 @@ def test_the_corpus_has_both_halves_of_every_label_and_language() -> None:
         for risk, crisis in ((True, True), (True, False), (False, False)):
             halves = {building(e) for e in examples if (e.lang, e.risk, e.crisis) == (lang, risk, crisis)}
             assert halves == {True, False}
-    texts = ["||".join(e.turns) for e in examples]
-    assert len(set(texts)) == len(texts)
+    texts = [{e.turns for e in examples if building(e) == half} for half in (True, False)]
+    assert not texts[0] & texts[1]
+
+
+@pytest.mark.parametrize("head", ["@ C suicide", "@ X suicide high", "@ C sadness high", "@ C suicide huge"])
+def test_a_block_head_of_the_corpus_that_means_nothing_is_named(tmp_path: Path, head: str) -> None:
+    (tmp_path / "en.txt").write_text(f"@ N none none\nhello\n{head}\nbye\n", encoding="utf-8")
+    with pytest.raises(DataError, match=r"en\.txt:3.*label kind level|label kind level.*en\.txt:3"):
+        corpus(tmp_path)
 
 
 def test_recall_on_the_half_nothing_was_tuned_on_does_not_fall() -> None:
