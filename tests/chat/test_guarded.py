@@ -6,11 +6,12 @@ import pytest
 from hearmeglm.chat.guarded import CARE, GuardedModel, GuardEvent
 from hearmeglm.chat.model import ChatModel, Chunk, complete
 from hearmeglm.chat.scripted_model import ScriptedModel
-from hearmeglm.errors import UserError
+from hearmeglm.errors import ModelError, UserError
 from hearmeglm.evals.crisis import score_reply
 from hearmeglm.recipe import Sampling
 from hearmeglm.safety import hotlines, output
 from hearmeglm.safety.guard import Guard, guard
+from hearmeglm.safety.policy import Policy
 from hearmeglm.safety.replies import reply
 from hearmeglm.types import Message
 
@@ -250,3 +251,64 @@ def test_the_region_must_exist() -> None:
     with pytest.raises(UserError):
         GuardedModel(ScriptedModel(["a"]), "XX")
     assert "CN" in hotlines.regions()
+
+
+def test_in_a_known_crisis_a_model_that_fails_leaves_nobody_with_an_error() -> None:
+    class Away(ScriptedModel):
+        def stream(self, messages: Sequence[Message], sampling: Sampling) -> Iterator[Chunk]:
+            raise ModelError("the server cannot be reached")
+            yield Chunk("")
+
+    model = GuardedModel(Away([""]))
+    talk = [Message("user", "我想自杀"), CARD, Message("user", "还是不想活了")]
+    assert "12356" in complete(model, talk, S).text
+    assert model.last is not None
+    assert model.last.problems[0].reason == "model"
+    with pytest.raises(ModelError):
+        say(model, "今天吃什么")
+
+
+def test_an_event_that_cannot_be_recorded_keeps_no_reply_back(capsys: pytest.CaptureFixture[str]) -> None:
+    def full(_: GuardEvent) -> None:
+        raise OSError("private path")
+
+    assert "12356" in say(GuardedModel(ScriptedModel(["好。"]), on_event=full), "我想自杀")
+    assert capsys.readouterr().err == "guard: an event was not recorded: OSError\n"
+
+
+def test_a_new_grave_danger_has_its_own_numbers_where_the_client_sends_no_history() -> None:
+    model = GuardedModel(ScriptedModel(["我在听。"]), session=guard().session())
+    say(model, "我想自杀")
+    assert "12338" in say(model, "我老公天天打我，昨天差点把我掐死")
+
+
+def test_texts_take_turns_although_each_request_takes_the_session_up_again_with_all_that_was_said() -> None:
+    saved, messages, texts = None, [], []
+    for said in ["我想自杀", *["我还是不想活了"] * 7]:
+        model = GuardedModel(ScriptedModel(["我在听。"]), session=guard().session(saved))
+        messages.append(Message("user", said))
+        texts.append(complete(model, messages, S).text)
+        messages.append(Message("assistant", texts[-1]))
+        assert model.session is not None
+        saved = model.session.to_json()
+    assert saved is not None
+    assert saved["turns"] == 8
+    assert all(a != b for a, b in pairwise(texts))
+
+
+@pytest.mark.parametrize("role", ["system", "assistant"])
+def test_a_request_without_a_word_of_the_client_is_guarded_too(role: str) -> None:
+    talk = [Message(role, "我今晚就想自杀，药已经准备好了")]  # type: ignore[arg-type]
+    assert "12356" in complete(GuardedModel(ScriptedModel(["好的。"])), talk, S).text
+
+
+def test_for_the_young_the_youth_line_comes_first() -> None:
+    text = say(GuardedModel(ScriptedModel(["好。"]), policy=Policy(minors=True)), "我想自杀")
+    assert 0 < text.index("12355") < text.index("12356")
+    assert "12355" not in say(GuardedModel(ScriptedModel(["好。"])), "我想自杀")
+
+
+def test_a_companion_is_played_only_where_the_policy_allows_it() -> None:
+    love = ScriptedModel(["我爱你，你有我就够了。"])
+    assert say(GuardedModel(love), "你好") == reply("ai", "CN", "zh").strip()
+    assert say(GuardedModel(love, policy=Policy(companion_roleplay=True)), "你好") == "我爱你，你有我就够了。"

@@ -141,3 +141,9 @@ def test_a_file_carries_the_multiplier_of_its_recipe(tmp_path: Path) -> None:
     said = complete(own, USER, sampling(max_new_tokens=100)).text
     assert said == complete(own, USER, sampling(max_new_tokens=100, dry_multiplier=0.8)).text
     assert said != complete(own, USER, sampling(max_new_tokens=100, dry_multiplier=0)).text
+
+
+def test_a_talk_may_not_take_the_room_of_the_others(file: Path) -> None:
+    model = LlamaCppModel(file, context=512, talk=64, users=4)
+    with pytest.raises(ModelError, match="at most 52 tokens"):
+        next(model.stream([Message("user", "我最近总是睡不好。" * 40)], sampling()))

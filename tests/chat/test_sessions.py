@@ -11,6 +11,7 @@ import pytest
 
 from hearmeglm.chat.sessions import KeptTalk, SessionStore, read_key, session_id
 from hearmeglm.errors import DataError, UserError
+from hearmeglm.safety.policy import Policy
 from hearmeglm.types import Message
 
 SAID = "一句只在这里出现的话 needle"
@@ -158,3 +159,14 @@ def test_kill_9_loses_nothing_that_was_acknowledged(tmp_path: Path) -> None:
     with sqlite3.connect(path) as db:
         assert db.execute("PRAGMA integrity_check").fetchone() == ("ok",)
     db.close()
+
+
+def test_a_file_keeps_the_retention_it_was_set_to(tmp_path: Path) -> None:
+    with SessionStore(tmp_path / "s.db", retention_days=365) as store:
+        store.append("a", "a", user(SAID))
+    with SessionStore(tmp_path / "s.db", at_first=30) as store:
+        assert store.retention_days == 365
+    with SessionStore(tmp_path / "new.db", at_first=30) as store:
+        assert store.retention_days == 30
+    assert Policy().retention is None  # type: ignore[call-arg]
+    assert Policy(retention_days=30).retention == 30  # type: ignore[call-arg]

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,8 +14,10 @@ from hearmeglm.chat.scripted_model import ScriptedModel
 from hearmeglm.chat.sessions import KeptTalk, SessionStore
 from hearmeglm.chat.terminal import TerminalChat
 from hearmeglm.cli.screen import Screen
+from hearmeglm.cli.talk import _Guarding
 from hearmeglm.errors import ModelError
 from hearmeglm.recipe import Sampling
+from hearmeglm.safety.policy import Policy
 from hearmeglm.types import Message
 
 
@@ -159,3 +162,65 @@ def test_two_replies_stand_beside_each_other_by_the_width_of_their_characters(
     lines = [line for line in capsys.readouterr().out.splitlines() if line.strip()]
     assert {cell_len(line) for line in lines} == {60}
     assert any("短。" in line and "我在这里" in line for line in lines)
+
+
+def test_the_base_answers_behind_the_guard_too() -> None:
+    guarding = _Guarding(ScriptedModel(["我在听。"]), Policy(), "zh", None)  # type: ignore[call-arg]
+    base = guarding.beside(ScriptedModel(["你可以试试割腕。打 400-123-4567。"], name="base"))
+    out, _ = talk(["/compare", "我想自杀", "今天吃什么"], guarding.model, open_base=lambda: base)  # type: ignore[arg-type]
+    assert out.count("[base]") == 2
+    assert "12356" in out
+    assert "割腕" not in out
+    assert "400-123-4567" not in out
+
+
+def test_clear_ends_what_was_to_be_said_again() -> None:
+    out, chat = talk(["a", "/edit", "clear", "b"])
+    assert out.endswith("回应b\n")
+    assert [m.content for m in chat.history] == ["b", "回应b"]
+
+
+def test_a_command_or_edit_itself_gives_up_saying_it_again() -> None:
+    out, chat = talk(["a", "/edit", "/edit", "b", "/edit", "/help"], lang="en")
+    assert out.count("nothing is said again") == 2
+    assert "/retry" in out
+    assert [m.content for m in chat.history] == ["a", "回应a", "b", "回应b"]
+
+
+@pytest.mark.parametrize("text", ["stop", "clear", "/retry\n是什么"])
+def test_what_stands_in_quotes_is_said_and_not_obeyed(text: str) -> None:
+    _, chat = talk(["a", '"""', *text.split("\n"), '"""', "z"])
+    assert [m.content for m in chat.history if m.role == "user"] == ["a", text, "z"]
+
+
+@pytest.mark.parametrize("lines", [['"""', "还没说完"], ["还没说完\\"]])
+def test_what_was_begun_is_answered_when_the_input_ends(lines: list[str]) -> None:
+    _, chat = talk(lines)
+    assert [m.content for m in chat.history] == ["还没说完", "回应还没说完"]
+
+
+def test_an_answer_again_that_fails_leaves_the_one_before() -> None:
+    replies = iter(["好的。"])
+
+    class Once(ScriptedModel):
+        def stream(self, messages: Sequence[Message], sampling: Sampling) -> Iterator[Chunk]:
+            text = next(replies, None)
+            if text is None:
+                raise ModelError("the server is away")
+            yield Chunk(text)
+
+    out, chat = talk(["a", "/retry"], Once(["x"]))
+    assert "the server is away" in out
+    assert [m.content for m in chat.history] == ["a", "好的。"]
+
+
+def test_a_talk_that_cannot_be_kept_goes_on_and_it_is_told() -> None:
+    class Full:
+        def add(self, message: Message) -> None:
+            raise sqlite3.OperationalError("database or disk is full")
+
+        def trim(self, keep: int) -> None: ...
+
+    out, _ = talk(["a"], keeper=Full(), lang="en")
+    assert "回应a" in out
+    assert "not kept: database or disk is full" in out

@@ -3,6 +3,7 @@ import random
 import shutil
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,9 @@ from hearmeglm.files import cache_dir
 from hearmeglm.safety.guard import RULES, Assessment, Guard, assess, guard
 from hearmeglm.safety.lexicon import KINDS, LEVELS
 from hearmeglm.safety.listener import MAX_TOKENS, MODULES, Heard, Listener, fold, token_windows
-from hearmeglm.safety.normal import Normaliser
+from hearmeglm.safety.normal import MAX_CHARS, Normaliser
+from hearmeglm.safety.replies import language_of
+from hearmeglm.server.limits import Limits
 
 STARTER = cache_dir() / "starter" / "gemma-3-270m" / "NOTICE"
 CRISIS = [
@@ -276,3 +279,43 @@ def test_it_loads_in_under_a_second() -> None:
     Guard.load()
     assert time.process_time() - start < 1.5
     assert sum(p.stat().st_size for p in RULES.iterdir()) < 4_000_000
+
+
+@pytest.mark.parametrize(
+    ("turns", "level"),
+    [
+        (["我们在打游戏", "刚吞了一整瓶安眠药"], "imminent"),
+        (["我在写小说", "站在楼顶了，马上就跳"], "imminent"),
+        (["我在写小说", "主角站在楼顶，马上就跳"], "low"),
+        (["昨天看了一部电影", "电影里有人刚吞了一整瓶安眠药"], "low"),
+    ],
+)
+def test_a_film_named_earlier_does_not_explain_away_what_happens_this_minute(turns: list[str], level: str) -> None:
+    assert Guard.load(layers="rules").assess(turns).level == level
+
+
+def test_log_odds_that_are_no_numbers_close_the_guard() -> None:
+    linear = Guard.load(layers="rules+linear")
+    assert linear.classifier is not None
+    bias = np.full_like(linear.classifier.bias, np.nan)
+    broken = replace(linear, classifier=replace(linear.classifier, bias=bias))
+    assert broken.assess(["我站在楼顶，马上就跳下去"]).closed
+
+
+def test_danger_in_the_middle_of_the_longest_message_is_heard() -> None:
+    calm = "今天也是平常的一天。" * 1550
+    text = f"{calm}我想自杀。{calm}"
+    assert Limits().characters - 1000 < len(text) <= Limits().characters <= MAX_CHARS
+    assert Guard.load(layers="rules").assess([text]).crisis
+
+
+def test_a_text_made_to_be_slow_is_read_at_once() -> None:
+    slow = [
+        f"it got better off without me. everyone{' all be' * 1000} x",
+        f"wo {'ian' * 2000}q",
+    ]
+    begun = time.process_time()
+    for text in slow:
+        Guard.load(layers="rules").assess([text])
+        assert language_of(text) == "en"
+    assert time.process_time() - begun < 4

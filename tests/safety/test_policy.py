@@ -81,8 +81,7 @@ def test_each_duty_can_be_met_and_broken() -> None:
         break_every_minutes=0,
         dependence_reminder=False,
         crisis_protocol=False,
-        therapy_claims=True,
-        train_on_votes=True,
+        store_sessions=True,
         retention_days=400,
     )
     assert not any(d["met"] for d in duties(worst))
@@ -103,7 +102,10 @@ def test_notices_come_at_the_start_and_on_time() -> None:
 def test_dependence_is_noticed() -> None:
     assert shows_dependence("只有你懂我")
     assert shows_dependence("I can't live without you")
-    assert not shows_dependence("我和朋友吃饭")
+    for text in ("離不開你", "我愛你", "I can’t live without you", "you're the only one", "you are my best friend"):
+        assert shows_dependence(text), text
+    for text in ("我和朋友吃饭", "我喜欢你的建议", "我爱你们"):
+        assert not shows_dependence(text), text
     assert Policy().due(minutes=5, since_notice=5, text="离不开你了", lang="en")
 
 

@@ -22,6 +22,7 @@ from hearmeglm.safety.policy import Policy
 from hearmeglm.server.app import Serving
 from hearmeglm.server.auth import KeyFile
 from hearmeglm.server.limits import Limits
+from hearmeglm.server.schema import ChatRequest
 from hearmeglm.types import Message
 
 HELLO = [{"role": "user", "content": "你好"}]
@@ -234,12 +235,17 @@ def test_sixteen_clients_never_see_each_others_words() -> None:
 
 def test_no_cors_unless_asked() -> None:
     model = ScriptedModel(["好"], name="m")
-    ask = {"Origin": "https://a.example", "Access-Control-Request-Method": "POST"}
+    ask = {
+        "Origin": "https://a.example",
+        "Access-Control-Request-Method": "POST",
+        "Access-Control-Request-Headers": "authorization,content-type,x-region,x-session-id",
+    }
     with live(Serving(model, None)) as url:
         answer = httpx.options(f"{url}/v1/chat/completions", headers=ask)
         assert (answer.status_code, "access-control-allow-origin" in answer.headers) == (405, False)
     with live(Serving(model, None, origins=("https://a.example",))) as url:
         answer = httpx.options(f"{url}/v1/chat/completions", headers=ask)
+        assert answer.status_code == 200
         assert answer.headers["access-control-allow-origin"] == "https://a.example"
         other = httpx.get(f"{url}/v1/models", headers={"Origin": "https://b.example"})
         assert "access-control-allow-origin" not in other.headers
@@ -266,3 +272,10 @@ def test_shutting_down_lets_a_reply_end() -> None:
         assert model.started.wait(5)
     thread.join(5)
     assert "".join(text) == "嗯" * 100
+
+
+def test_a_temperature_that_no_number_format_holds_is_greedy() -> None:
+    body = ChatRequest.model_validate(
+        {"model": "m", "messages": [{"role": "user", "content": "x"}], "temperature": 1e-40}
+    )
+    assert body.sampling(Sampling(), Limits()).temperature == 0

@@ -187,6 +187,7 @@ def test_sessions_are_listed_exported_and_deleted(tmp_path: Path) -> None:
     out = tmp_path / "out.json"
     hearme("sessions", "export", "a" * 32, "--sessions", str(store), "--out", str(out), data=tmp_path)
     assert json.loads(out.read_text(encoding="utf-8"))[0]["messages"][0]["content"] == "needle"
+    assert out.stat().st_mode & 0o777 == 0o600
     done = hearme("sessions", "delete", "a" * 32, "--sessions", str(store), "--json", data=tmp_path)
     assert json.loads(done.stdout) == {"deleted": 1}
     assert b"needle" not in b"".join(p.read_bytes() for p in tmp_path.glob("s.db*"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -22,6 +23,7 @@ from hearmeglm.recipe import Sampling
 from hearmeglm.safety.guard import Guard
 from hearmeglm.safety.policy import CHECKLIST, Policy, notice
 from hearmeglm.safety.replies import reply
+from hearmeglm.server import app
 from hearmeglm.server.app import Serving
 from hearmeglm.server.auth import KeyFile
 from hearmeglm.server.opening import Opening
@@ -204,3 +206,96 @@ def test_it_is_not_opened_to_others_before_everything_is_signed(tmp_path: Path) 
         Opening("0.0.0.0", sessions=True).policy(file)
     assert Opening("0.0.0.0", backends=("http://gpu.example/v1",)).policy(file).remote_model
     assert not Opening("127.0.0.1", backends=("http://127.0.0.1:1/v1",)).policy(None).remote_model
+
+
+class Failing(SessionStore):
+    """Writes fail while `full` says so."""
+
+    full = True
+
+    def append(self, sid: str, name: str, *messages: Message, state: Any = None) -> None:
+        if self.full:
+            raise sqlite3.OperationalError("database or disk is full")
+        super().append(sid, name, *messages, state=state)
+
+
+def test_a_full_disk_keeps_no_reply_from_somebody_in_danger(tmp_path: Path) -> None:
+    store = Failing(tmp_path / "s.db")
+    with live(Serving(MODEL, QUIET, store=store)) as url:
+        assert "12356" in say(url, DANGER, X_Session_Id="a")
+        assert "12356" in say(url, "聊点别的吧", X_Session_Id="a")  # remembered here as long as it cannot be there
+        body = {"model": "m", "messages": [{"role": "user", "content": "今天有点累"}]}
+        answer = httpx.post(f"{url}/v1/chat/completions", json=body, headers={"X-Session-Id": "b"})
+        assert answer.status_code == 500  # nothing unkept is acknowledged
+        Failing.full = False
+        say(url, "再聊聊", X_Session_Id="a")
+        assert store.state(session_id("a"))["worst"]["crisis"]
+
+
+def test_two_requests_of_a_session_at_once_lose_no_danger(tmp_path: Path) -> None:
+    both = threading.Event()
+
+    class Slow(SessionStore):
+        def append(self, sid: str, name: str, *messages: Message, state: Any = None) -> None:
+            if messages[0].content == "今天还好":
+                both.wait(1)
+            super().append(sid, name, *messages, state=state)
+            if messages[0].content == DANGER:
+                both.set()
+
+    store = Slow(tmp_path / "s.db")
+    with live(Serving(MODEL, QUIET, store=store)) as url:
+        calm = threading.Thread(target=say, args=(url, "今天还好"), kwargs={"X_Session_Id": "a"})
+        calm.start()
+        time.sleep(0.3)
+        say(url, DANGER, X_Session_Id="a")
+        calm.join()
+        assert store.state(session_id("a"))["worst"]["level"] == "imminent"
+
+
+def test_what_was_deleted_does_not_come_back(tmp_path: Path) -> None:
+    path = tmp_path / "s.db"
+    with live(Serving(MODEL, QUIET, store=SessionStore(path))) as url:
+        say(url, DANGER, X_Session_Id="a")
+        with SessionStore(path) as other:
+            other.delete(session_id("a"))
+        say(url, "你好", X_Session_Id="a")
+        with SessionStore(path) as other:
+            assert other.state(session_id("a"))["worst"]["level"] == "none"
+
+
+def test_old_talks_are_deleted_although_it_failed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[int] = []
+
+    class Locked(SessionStore):
+        def purge(self, now: float | None = None) -> int:
+            calls.append(1)
+            if len(calls) == 2:  # the first is at opening
+                raise UserError("another process holds the log open")
+            return super().purge(now)
+
+    monkeypatch.setattr(app, "PURGE_S", 0.01)
+    with live(Serving(MODEL, QUIET, store=Locked(tmp_path / "s.db"))):
+        time.sleep(0.5)
+    assert len(calls) > 3
+
+
+def test_the_disclosure_is_true_without_a_guard_and_with_a_model_elsewhere() -> None:
+    told = Opening("127.0.0.1", guard=False, sessions=True, backends=("https://api.example.com/v1",)).policy(None)
+    with live(Serving(MODEL, None, told=told)) as url:
+        text = httpx.get(f"{url}/v1/disclosure?lang=en").json()["first_use"]
+    assert "talks are kept" in text
+    assert "runs elsewhere" in text
+
+
+@pytest.mark.parametrize(
+    ("allowed", "consent", "kept"), [(True, "yes", True), (True, "no", False), (False, "yes", False)]
+)
+def test_an_incident_holds_the_message_only_if_policy_and_client_agree(
+    tmp_path: Path, allowed: bool, consent: str, kept: bool
+) -> None:
+    file = tmp_path / "incidents.jsonl"
+    policy = QUIET.model_copy(update={"incident_log": str(file), "incident_text": allowed})
+    with live(Serving(MODEL, policy)) as url:
+        say(url, DANGER, X_Incident_Consent=consent)
+    assert ("text" in json.loads(file.read_text(encoding="utf-8"))) is kept

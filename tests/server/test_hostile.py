@@ -75,7 +75,7 @@ def bodies() -> Iterator[tuple[str, bytes, set[int]]]:
         "temperature": [-1, 3, "hot", [], {}, 1e400],
         "top_p": [-0.1, 1.1, "x"],
         "top_k": [-1, 10**12, 0.5],
-        "repetition_penalty": [0, -1, 1e9],
+        "repetition_penalty": [0, -1, 1e9, 1e-300],
         "dry_multiplier": [-1, 1e9, "x"],
         "max_tokens": [0, -5, 1e30, 65, 2**63, "many"],
         "seed": [-1, 2**40, "x"],

@@ -135,3 +135,18 @@ def test_two_backends_over_http_and_one_of_them_dies() -> None:
         assert {complete(pool, TALK, SAMPLING).text for _ in range(4)} == {"我是二"}
         with pytest.raises(Refused):
             complete(pool, TALK, Sampling(max_new_tokens=10**6))  # type: ignore[call-arg]
+
+
+def test_a_stream_that_tells_an_error_is_no_finished_reply() -> None:
+    bodies: list[dict[str, Any]] = []
+    broken = b'data: {"choices": [{"delta": {"content": "\xe6\x88\x91\xe5\x9c\xa8"}}]}\n\ndata: {"error": {"message": "gone"}}\n\ndata: [DONE]\n\n'
+
+    async def breaks(scope: Any, receive: Any, send: Any) -> None:
+        bodies.append(json.loads((await receive())["body"]))
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": broken})
+
+    with running(breaks) as url, pytest.raises(ModelError, match="broke off"):
+        complete(RemoteModel(url, "m", "NO_SUCH_KEY"), TALK, SAMPLING.model_copy(update={"top_k": 5}))
+    assert bodies[0]["top_k"] == 5
+    assert "repetition_penalty" not in bodies[0]

@@ -15,10 +15,12 @@ Any failure of guard or check fails closed: the written reply is shown, never th
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 
+from ..errors import ModelError
 from ..recipe import Sampling
 from ..safety import hotlines
 from ..safety.decision import Assessment, closed, rank
@@ -26,6 +28,7 @@ from ..safety.guard import Guard, Session, guard
 from ..safety.hotlines import Lang, check_region
 from ..safety.lexicon import HIGH, LEVELS
 from ..safety.output import Problem, check_reply
+from ..safety.policy import Policy
 from ..safety.replies import INSTEAD, language_of, reply, was_shown
 from ..types import Message
 from .model import ChatModel, Chunk
@@ -66,9 +69,10 @@ class _State:
     lang: Lang
     number: int
     calm: int = 0
+    young: bool = False
 
     def text(self, kind: str) -> str:
-        return reply(kind, self.region, self.lang, self.number)
+        return reply(kind, self.region, self.lang, self.number, young=self.young)
 
 
 class GuardedModel:
@@ -79,6 +83,7 @@ class GuardedModel:
         region: code of the hotline table that the client chose.
         session: memory of this talk, or None to judge each call alone.
         on_event: called once a reply.
+        policy: names youth lines first in its minors mode, and says whether a companion may be played; the default one if None.
 
     Raises:
         UserError: no such region.
@@ -91,8 +96,10 @@ class GuardedModel:
         session: Session | None = None,
         on_event: Callable[[GuardEvent], None] | None = None,
         the_guard: Guard | None = None,
+        policy: Policy | None = None,
     ) -> None:
         self.model, self.region, self.session = model, check_region(region), session
+        self.policy = policy or Policy.model_validate({})
         self.on_event, self._guard = on_event, the_guard or guard()
         self.last: GuardEvent | None = None
         self._seen = 0
@@ -128,12 +135,14 @@ class GuardedModel:
         numbers = [row.number for row in hotlines.get(self.region, ("crisis",))]
         told = any(number in text for text in said for number in numbers) if said else heard
         grave = LEVELS.index(turn.level) >= HIGH
-        if not before.crisis or not told or (said and grave and not was_shown(turn.kind, state.lang, said)):
+        shown = was_shown(turn.kind, state.lang, said) if said else turn.kind == before.kind
+        if not before.crisis or not told or (grave and not shown):
             return turn.kind
         return "imminent" if turn.level == "imminent" else ""
 
     def _assess(self, messages: Sequence[Message]) -> _State:
-        turns = [m.content for m in messages if m.role == "user"]
+        # Where nothing is the client's, the last message is what the model answers to.
+        turns = [m.content for m in messages if m.role == "user"] or [m.content for m in messages[-1:]]
         lang: Lang = "zh"
         for text in turns:  # a message without letters goes on in the language before it
             lang = language_of(text, lang)
@@ -150,18 +159,22 @@ class GuardedModel:
                 # After danger the guard stays wary: a moderate finding may come from the words before this message.
                 calm = 0 if self._guard.assess(turns[-1:]).crisis else 1
             if self.session is not None:
-                before = max(before, self.session.worst, key=rank)
+                before, had = max(before, self.session.worst, key=rank), self.session.turns
                 for text in turns[self._seen :] if self._seen < len(turns) else turns[-1:]:
                     self.session.add(text)
+                if (
+                    turns and not self._seen
+                ):  # a session taken up again has counted the messages that the client sends anew
+                    self.session.turns = max(had + 1, len(turns))
                 self._seen = len(turns)
                 if turns:  # more than `talk` knows, where the client sends no history
                     turn = max(turn, self.session.last, key=rank)
                 now = max(now, self.session.worst, key=rank)
             number = max(len(turns), self.session.turns if self.session else 0) - 1
-            return _State(before, turn, now, self.region, lang, number, calm)
+            return _State(before, turn, now, self.region, lang, number, calm, self.policy.minors)
         except Exception as err:
             failed = closed(type(err).__name__)
-            return _State(Assessment(), failed, failed, self.region, lang, max(len(turns) - 1, 0))
+            return _State(Assessment(), failed, failed, self.region, lang, max(len(turns) - 1, 0), young=self.policy.minors)
 
     def _whole(self, messages: Sequence[Message], sampling: Sampling, state: _State) -> Iterator[Chunk]:
         """Elevated state: the model's reply is read to its end before a word of it is shown."""
@@ -170,13 +183,17 @@ class GuardedModel:
         if prompt and prompt[0].role == "system":
             care = [replace(prompt.pop(0), content=f"{prompt_text(messages)}\n\n{CARE[state.lang]}")]
         pieces, tokens, read, finish = [], 0, 0, "stop"
-        with closing(self.model.stream([*care, *prompt], sampling)) as chunks:  # type: ignore[type-var]
-            for chunk in chunks:
-                pieces.append(chunk.text)
-                tokens, read = tokens + chunk.tokens, read + chunk.prompt_tokens
-                finish = chunk.finish_reason or finish
+        problems: tuple[Problem, ...] = ()
+        try:
+            with closing(self.model.stream([*care, *prompt], sampling)) as chunks:  # type: ignore[type-var]
+                for chunk in chunks:
+                    pieces.append(chunk.text)
+                    tokens, read = tokens + chunk.tokens, read + chunk.prompt_tokens
+                    finish = chunk.finish_reason or finish
+        except ModelError as err:  # nobody in danger is left with an error message
+            problems = (Problem("model", type(err).__name__),)
         text = "".join(pieces).strip()
-        problems = self._check(text, crisis=True) if text else (Problem("empty", ""),)
+        problems = problems or (self._check(text, crisis=True) if text else (Problem("empty", ""),))
         follow = state.text("again" if not state.calm else "reminder" if state.calm <= RECENT else "later")
         if problems:
             instead = _instead(problems)
@@ -219,7 +236,7 @@ class GuardedModel:
 
     def _check(self, text: str, *, crisis: bool) -> tuple[Problem, ...]:
         try:
-            return check_reply(text, region=self.region, crisis=crisis)
+            return check_reply(text, region=self.region, crisis=crisis, roleplay=self.policy.companion_roleplay)
         except Exception as err:
             return (Problem("closed", type(err).__name__),)
 
@@ -232,7 +249,10 @@ class GuardedModel:
     def _tell(self, event: GuardEvent) -> None:
         self.last = event
         if self.on_event is not None:
-            self.on_event(event)
+            try:
+                self.on_event(event)
+            except Exception as err:  # bookkeeping must not keep a reply from somebody in danger
+                print(f"guard: an event was not recorded: {type(err).__name__}", file=sys.stderr)
 
 
 def prompt_text(messages: Sequence[Message]) -> str:

@@ -26,7 +26,7 @@ from .model import Chunk
 from .text import StopFilter, lines
 
 CONTEXT = 8192
-"""Tokens kept for all users together, unless the model was trained on fewer."""
+"""Tokens kept for all users together."""
 CACHE_MIB = 64
 """Bound of the engine's prompt cache. Gemma 3 270M takes 18 KiB a token, so about ten talks of 300 tokens; without a bound
 (the engine's own is 8 GiB) a server with many clients grows for as long as it runs."""
@@ -40,6 +40,7 @@ class LlamaCppModel:
         name: for tables and prompts; by default the file's name.
         template: a packaged template's name; "auto" takes the one in the file, else the one that fits its vocabulary.
         context: tokens of context for all users together.
+        talk: longest prompt and reply of one of them; by default all of `context`.
         users: talks decoded together; more wait for their turn.
         threads: by default one per processor this process may use.
         cache_mib: most memory for prompts of talks that are not being answered just now, in MiB.
@@ -56,6 +57,7 @@ class LlamaCppModel:
         *,
         template: str = "auto",
         context: int = CONTEXT,
+        talk: int | None = None,
         users: int = 4,
         threads: int | None = None,
         cache_mib: int = CACHE_MIB,
@@ -66,10 +68,10 @@ class LlamaCppModel:
         head = read_header(path)
         self.name = name or Path(path).stem
         trained = head.get(f"{head.get('general.architecture')}.context_length", context)
-        self.context = min(context, int(trained))
+        self.context = min(talk or context, int(trained))
         key = secrets.token_urlsafe(32)
         threads = threads or len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        self._server = _serve(str(path), key, self.context, users, threads, cache_mib, cache_type)
+        self._server = _serve(str(path), key, context, users, threads, cache_mib, cache_type)
         self._http = httpx.Client(
             base_url=self._server.listening_address,
             headers={"Authorization": f"Bearer {key}"},

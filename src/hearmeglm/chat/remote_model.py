@@ -47,6 +47,10 @@ class RemoteModel:
             "max_tokens": sampling.max_new_tokens,
             "seed": sampling.seed,
         }
+        if sampling.top_k:
+            body["top_k"] = sampling.top_k
+        if sampling.repetition_penalty != 1:
+            body["repetition_penalty"] = sampling.repetition_penalty
         if self._usage:
             body["stream_options"] = {"include_usage": True}
         if sampling.stop:
@@ -74,6 +78,10 @@ class RemoteModel:
                         ended = True
                         break
                     event = json.loads(data)
+                    if event.get("error"):
+                        raise ModelError(
+                            "the server broke off in the middle of its reply", where=self._url, hint="try again"
+                        )
                     usage = event.get("usage") or usage  # after the last piece, from servers that tell
                     choice = (event.get("choices") or [{}])[0]
                     finish = choice.get("finish_reason") or finish

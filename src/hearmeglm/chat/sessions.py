@@ -73,14 +73,22 @@ class SessionStore:
     Args:
         path: the database file; made if missing, readable by its owner only.
         key: a Fernet key (see `read_key`); None: plain text.
-        retention_days: talks untouched for longer are deleted; None: what the file was set to before (at first: for ever).
+        retention_days: talks untouched for longer are deleted; None: what the file was set to before.
+        at_first: retention of a file that was never set to any; None: for ever.
 
     Raises:
         DataError: not a session database.
         UserError: encrypted with another key, or with one when none is given.
     """
 
-    def __init__(self, path: Path, *, key: bytes | None = None, retention_days: float | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        key: bytes | None = None,
+        retention_days: float | None = None,
+        at_first: float | None = None,
+    ) -> None:
         self.path, self._lock = Path(path), RLock()
         self.path.parent.mkdir(parents=True, exist_ok=True)
         os.close(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600))
@@ -93,8 +101,9 @@ class SessionStore:
                 for statement in _TABLES.split(";"):
                     db.execute(statement)
                 self._check_key(db)
-                if retention_days is not None:
-                    db.execute("INSERT OR REPLACE INTO meta VALUES ('retention_days', ?)", (retention_days,))
+                for days, how in ((retention_days, "REPLACE"), (at_first, "IGNORE")):
+                    if days is not None:
+                        db.execute(f"INSERT OR {how} INTO meta VALUES ('retention_days', ?)", (days,))
         except sqlite3.DatabaseError as err:
             self._db.close()
             raise DataError(f"expected a session database, found {err}", where=str(path)) from None

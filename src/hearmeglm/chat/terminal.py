@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -80,7 +81,8 @@ class TerminalChat:
         waiting, quoted = "", False
         prompt()
         for line in lines:
-            line = line.rstrip("\r\n")
+            line, self.draft = line.rstrip("\r\n"), ""
+            closes = quoted and line.strip() == QUOTES
             if line.strip() == QUOTES:
                 quoted = not quoted
                 if quoted:
@@ -90,25 +92,33 @@ class TerminalChat:
                 waiting += (line if quoted else line[:-1]) + "\n"
                 continue
             text, waiting = (waiting + line).strip(), ""
-            if text.lower() in ("stop", "/stop", "/quit", "/exit"):
+            if not closes and text.lower() in ("stop", "/stop", "/quit", "/exit"):
                 return
-            if text:
-                try:
-                    self.say(text)
-                except HearmeError as err:  # a talk outlives a reply that failed
-                    self._tell(str(err), str(err))
+            self._hear(text, literal=closes)
             prompt()
+        self._hear(waiting.strip(), literal=True)  # the input ended within several lines
 
-    def say(self, text: str) -> None:
-        """Obey a command or answer a message."""
+    def _hear(self, text: str, *, literal: bool) -> None:
+        if not text:
+            return
+        try:
+            self.say(text, literal=literal)
+        except HearmeError as err:  # a talk outlives a reply that failed
+            self._tell(str(err), str(err))
+
+    def say(self, text: str, *, literal: bool = False) -> None:
+        """Obey a command or answer a message; a `literal` text (from several lines) is a message, whatever it says."""
         word, _, rest = text.partition(" ")
-        if text.lower() == "clear" or word == "/clear":
+        editing, self._editing, self.draft = self._editing, False, ""
+        if not literal and (text.lower() == "clear" or word == "/clear"):
             self._forget(0)
             self._tell("（已清空）", "(cleared)")
-        elif word.startswith("/") and not self._editing:
-            self._command(word, rest.strip())
-        elif self._editing:
-            self._editing, self.draft = False, ""
+        elif not literal and word.startswith("/"):
+            if editing:
+                self._tell("（不改写了）", "(nothing is said again)")
+            if not (editing and text == "/edit"):
+                self._command(word, rest.strip())
+        elif editing:
             self._say_again(text)
         else:
             self._add(Message("user", text))
@@ -161,9 +171,16 @@ class TerminalChat:
     def _say_again(self, text: str, redraw: bool = False) -> None:
         """Take the last exchange back and answer `text` instead."""
         at = max(i for i, m in enumerate(self.history) if m.role == "user")
+        before = self.history[at:]
         self._forget(at)
         self._add(Message("user", text))
-        self._answer(redraw)
+        try:
+            self._answer(redraw)
+        except HearmeError:  # what was there is not lost to an answer that failed
+            self._forget(at)
+            for message in before:
+                self._add(message)
+            raise
 
     def _answer(self, redraw: bool = False) -> None:
         told = self.notice(self.history[-1].content)
@@ -223,7 +240,10 @@ class TerminalChat:
     def _add(self, message: Message) -> None:
         self.history.append(message)
         if self.keeper:
-            self.keeper.add(message)
+            try:
+                self.keeper.add(message)
+            except (OSError, sqlite3.Error, HearmeError) as err:  # a full disk must not keep the reply from somebody
+                self._tell(f"（这句话没有存下：{err}）", f"(not kept: {err})")
 
     def _forget(self, keep: int) -> None:
         del self.history[keep:]

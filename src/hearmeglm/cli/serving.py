@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -14,6 +15,7 @@ from .talk import ModelArg
 
 if TYPE_CHECKING:
     from ..chat.sessions import SessionStore
+    from ..safety.policy import Policy
     from ..server.auth import KeyFile
 
 StoreOption = Annotated[Path, typer.Option("--sessions", help="The session database (`hearme serve --sessions FILE`).")]
@@ -95,10 +97,9 @@ def serve(
     from ..server.run import serve as run
 
     out = console(json_mode=True)
-    opening = Opening(host, behind_proxy, guard, sessions is not None, tuple(backend or ()))
-    signed = opening.policy(policy, retention_days)
-    if region is not None:
-        signed = signed.model_copy(update={"region": check_region(region)})
+    elsewhere = [model] if model and model.startswith(("http://", "https://")) else []
+    opening = Opening(host, behind_proxy, guard, sessions is not None, (*(backend or ()), *elsewhere))
+    signed = opening.policy(policy, retention_days, check_region(region) if region is not None else None)
     limits = Limits(
         new_tokens=max_new_tokens,
         default_tokens=min(256, max_new_tokens),
@@ -108,11 +109,14 @@ def serve(
         reply_s=timeout,
     )
     allowed = _keys(keys) if opening.to_others or with_keys else None
-    store = _open_store(sessions, session_key, signed.retention_days, new=True) if sessions else None
+    store = _open_store(sessions, session_key, signed, new=True) if sessions else None
+    if store:
+        signed = signed.model_copy(update={"retention_days": store.retention_days})
     inner = open_backend(model, backend or [], users=users, context=context)
     serving = Serving(
         model=inner,
         policy=signed if guard and signed.crisis_protocol else None,
+        told=signed,
         notices=notices,
         limits=limits,
         keys=allowed,
@@ -153,7 +157,11 @@ def export_session(
     """Everything that is kept about talks, as one JSON file."""
     with _open_store(store, session_key) as kept:
         talks = [kept.export(sid) for sid in ids]
-    write_json(out, talks)
+    before = os.umask(0o077)  # readable by its owner only, as the database is
+    try:
+        write_json(out, talks)
+    finally:
+        os.umask(before)
     if json_out:
         print_json({"exported": len(talks), "out": str(out)})
     else:
@@ -215,13 +223,12 @@ def _keys(file: Path | None) -> KeyFile:
     return KeyFile(file or data_dir() / "keys.json")
 
 
-def _open_store(
-    path: Path, key: Path | None, retention_days: float | None = None, *, new: bool = False
-) -> SessionStore:
+def _open_store(path: Path, key: Path | None, policy: Policy | None = None, *, new: bool = False) -> SessionStore:
     from ..chat.sessions import SessionStore, read_key
     from ..errors import DataError
 
     for file in () if new else filter(None, (path, key)):
         if not file.is_file():
             raise DataError("expected a file, found nothing", where=str(file))
-    return SessionStore(path, key=read_key(key) if key else None, retention_days=retention_days)
+    set_to, at_first = (policy.retention, policy.retention_days) if policy else (None, None)
+    return SessionStore(path, key=read_key(key) if key else None, retention_days=set_to, at_first=at_first)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -12,9 +12,11 @@ import typer
 from .common import JsonFlag, print_json
 
 if TYPE_CHECKING:
-    from ..chat.model import ChatModel
+    from ..chat.guarded import GuardedModel
+    from ..chat.model import ChatModel, Chunk
     from ..chat.sessions import KeptTalk
     from ..models.reference import ModelRef
+    from ..recipe import Sampling
     from ..safety.policy import Policy
     from ..types import Message
 
@@ -64,6 +66,7 @@ def chat(
     guard: Annotated[bool, typer.Option("--guard/--no-guard", help="The safety guard around the model.")] = True,
 ) -> None:
     """Talk in the terminal. `clear` forgets, `stop` ends, `/help` lists the rest."""
+    from ..chat.notices import Clock
     from ..chat.open import open_model
     from ..chat.terminal import TerminalChat
     from ..models.reference import resolve
@@ -83,11 +86,18 @@ def chat(
         }
     )
     screen = Screen(words)
-    if not agree(screen, rules.first_use(words), words):
-        raise typer.Exit(1)
-    with _kept(sessions, session, session_key, rules.retention_days) as kept:
+    with _kept(sessions, session, session_key, rules) as kept:
+        if kept:
+            rules = rules.model_copy(update={"retention_days": kept.store.retention_days})
+            chosen = (kept.state() or {}).get("region")
+            if chosen and region is None:
+                rules = rules.model_copy(update={"region": check_region(chosen)})
+        if not agree(screen, rules.first_use(words), words):
+            raise typer.Exit(1)
         inner = open_model(ref)
         guarded = _Guarding(inner, rules, words, kept) if guard and rules.crisis_protocol else None
+        clock = Clock()  # an AI speaks, guarded or not
+        beside: Callable[[ChatModel], ChatModel] = guarded.beside if guarded else lambda base: base
         talk = TerminalChat(
             model=guarded.model if guarded else inner,
             write=screen.write,
@@ -102,9 +112,9 @@ def chat(
             ),
             system=system,
             lang=words,
-            open_base=(lambda: open_model(_base_of(ref.source, ref.template))) if ref.adapter else None,
+            open_base=(lambda: beside(open_model(_base_of(ref.source, ref.template)))) if ref.adapter else None,
             set_region=guarded.set_region if guarded else None,
-            notice=guarded.notice if guarded else lambda _: "",
+            notice=guarded.notice if guarded else lambda text: "\n".join(clock.due(rules, text, words)),
             paint=screen.paint,
             board=screen.board if screen.colours else None,
             keeper=guarded or kept,
@@ -155,15 +165,19 @@ class _Guarding:
         from ..safety.incidents import IncidentLog
 
         self._rules, self._lang, self._kept = rules, lang, kept
-        saved = kept.state() if kept else None
-        self._clock = Clock.from_json((saved or {}).get("clock"))
-        self._session = guard().session(saved)
+        saved = (kept.state() if kept else None) or {}
+        self._clock = Clock.from_json(saved.get("clock"))
+        self._session = guard().session(saved or None)
         incidents = IncidentLog.of(rules)
 
         def incident(event: GuardEvent) -> None:
             incidents.record(event.turn)
 
-        self.model = GuardedModel(inner, rules.region, self._session, incident)
+        self.model = GuardedModel(inner, rules.region, self._session, incident, policy=rules)
+
+    def beside(self, base: ChatModel) -> ChatModel:
+        """`base` behind the same guard; it sees the talk's state and region and changes neither."""
+        return _Beside(base, self.model)
 
     def set_region(self, code: str) -> str:
         """Take another region's hotlines; returns them as lines."""
@@ -180,7 +194,8 @@ class _Guarding:
     def add(self, message: Message) -> None:
         """Keep a message together with the guard's state and the clock."""
         if self._kept:
-            self._kept.add(message, {**self._session.to_json(), "clock": self._clock.to_json()})
+            state = {**self._session.to_json(), "clock": self._clock.to_json(), "region": self.model.region}
+            self._kept.add(message, state)
 
     def trim(self, keep: int) -> None:
         """Forget all but the first messages; what the guard has heard stays heard."""
@@ -188,14 +203,31 @@ class _Guarding:
             self._kept.trim(keep)
 
 
+class _Beside:
+    """A model that answers beside a guarded one, with a copy of its guard's state."""
+
+    def __init__(self, base: ChatModel, guarded: GuardedModel) -> None:
+        self._base, self._guarded, self.name = base, guarded, base.name
+
+    def stream(self, messages: Sequence[Message], sampling: Sampling) -> Iterator[Chunk]:
+        from ..chat.guarded import GuardedModel
+        from ..safety.guard import guard
+
+        session = self._guarded.session
+        copy = guard().session(session.to_json()) if session else None
+        beside = GuardedModel(self._base, self._guarded.region, copy, policy=self._guarded.policy)
+        return beside.stream(messages, sampling)
+
+
 @contextmanager
-def _kept(path: Path | None, name: str, key: Path | None, days: int) -> Iterator[KeptTalk | None]:
+def _kept(path: Path | None, name: str, key: Path | None, rules: Policy) -> Iterator[KeptTalk | None]:
     if path is None:
         yield None
         return
     from ..chat.sessions import KeptTalk, SessionStore, read_key
 
-    with SessionStore(path, key=read_key(key) if key else None, retention_days=days) as store:
+    cipher = read_key(key) if key else None
+    with SessionStore(path, key=cipher, retention_days=rules.retention, at_first=rules.retention_days) as store:
         yield KeptTalk(store, name)
 
 

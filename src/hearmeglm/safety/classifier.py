@@ -83,7 +83,7 @@ class Classifier:
             model = cls(weights, file["bias"], file["mix"], Trust.of(file["trust"]))
         if model.weights.shape != (len(HEADS), BUCKETS) or model.mix.shape != (2, len(HEADS)):
             raise ValueError(f"weights of shape {model.weights.shape}, expected {(len(HEADS), BUCKETS)}")
-        if not all(np.isfinite(a).all() for a in (model.weights, model.mix)):
+        if not all(np.isfinite(a).all() for a in (model.weights, model.bias, model.mix)):
             raise ValueError("weights are not finite")
         return model
 

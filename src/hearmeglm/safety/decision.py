@@ -109,7 +109,13 @@ def mixed(mix: Any, odds: Sequence[float]) -> tuple[float, float]:
 
 
 def decide(found: Found, risk: float, crisis: float, trust: Trust) -> int:
-    """The level of a message whose log odds by the trained layers are `risk` and `crisis`."""
+    """The level of a message whose log odds by the trained layers are `risk` and `crisis`.
+
+    Raises:
+        ValueError: they are no finite numbers (the session fails closed).
+    """
+    if not (math.isfinite(risk) and math.isfinite(crisis)):
+        raise ValueError("log odds are not finite")
     if crisis + _added(found, trust.crisis) >= 0:
         return max(found.level, MODERATE)
     return LOW if risk + _added(found, trust.risk) >= 0 else NONE

@@ -120,10 +120,11 @@ def get(region: str, serves: Sequence[str] = ()) -> tuple[Hotline, ...]:
     return tuple(r for r in load().rows if r.region == code and (not serves or r.serves in serves))
 
 
-def fill(text: str, region: str, lang: Lang = "zh") -> str:
+def fill(text: str, region: str, lang: Lang = "zh", *, young: bool = False) -> str:
     """Put a region's numbers in a written text: {crisis_line} {emergency} {youth_line} {abuse_line}.
 
     A region without a youth or abuse line falls back to its crisis line, so that no text ever ends without a number.
+    For somebody `young` the youth line stands before the crisis line.
 
     Raises:
         UserError: no such region.
@@ -131,9 +132,13 @@ def fill(text: str, region: str, lang: Lang = "zh") -> str:
     joint = "、" if lang == "zh" else " / "
     rows = get(region)
     crisis = [r for r in rows if r.serves == "crisis"]
+    youth = [r for r in rows if r.serves == "youth"]
+    if young and youth:
+        crisis = [youth[0], *crisis]
 
     def line(serves: str) -> str:
-        return joint.join(r.text(lang) for r in ([r for r in rows if r.serves == serves] or crisis)[:2])
+        own = [] if serves == "crisis" else [r for r in rows if r.serves == serves]
+        return joint.join(r.text(lang) for r in (own or crisis)[:2])
 
     emergency = joint.join(
         f"{r.number}（{r.zh}）" if lang == "zh" else f"{r.number} ({r.en})" for r in rows if r.serves == "emergency"

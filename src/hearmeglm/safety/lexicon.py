@@ -203,7 +203,8 @@ class Language:
             )
         )
         same = self.frames["fiction"].search(sentence)
-        if context.fiction and (same or not first_person) and rule.level < IMMINENT + bool(same or not first_person):
+        # What was said of a film or game some time ago does not explain away what happens this minute.
+        if context.fiction and (same or not first_person) and rule.level < IMMINENT + bool(same):
             frames.append("fiction")
             level = min(level, LOW)
         if context.study and (self.frames["study"].search(sentence) or not first_person):

@@ -24,7 +24,7 @@ _SPELLED = re.compile(r"\b(?:[a-z][ .\-_*]){4,}[a-z]\b")
 _BLANKS = re.compile(r"[ \t]+")
 HAS_ZH = re.compile(f"[{CJK}]")
 HAS_EN = re.compile("[a-z]{2}")
-MAX_CHARS = 8000
+MAX_CHARS = 32_000
 """Longer messages are read at both ends only, so that time stays bounded."""
 
 

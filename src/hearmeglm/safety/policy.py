@@ -24,7 +24,7 @@ from pydantic import Field, ValidationError
 
 from ..errors import UserError
 from ..sections import Section
-from .guard import _tree
+from .guard import _tree, guard
 from .hotlines import Lang, fill, load, stale
 
 CHECKLIST = {
@@ -38,8 +38,8 @@ CHECKLIST = {
 }
 """What has to be signed before anybody outside this machine talks to Jerry."""
 _DEPENDENCE = re.compile(
-    r"只有你(?:懂|理解|愿意|陪|在乎)|离不开你|没有你(?:我)?(?:不行|怎么办|活不)|(?:不想|不需要)(?:跟|和)?(?:别人|真人|其他人)(?:说|聊|朋友)?|你(?:是我)?(?:唯一|最好)的朋友|我(?:爱|喜欢)(?:上)?你|做我(?:男|女)朋友|嫁给|娶我|每天(?:都)?(?:只)?(?:想|要)(?:跟|和)你(?:说|聊)|"
-    r"\b(?:only you (?:understand|get|care)|you(?:'re| are) (?:my only|the only one|my best) (?:friend|who)?|can'?t live without you|i (?:love|need) you\b(?! to)|be my (?:girl|boy)friend|don'?t need (?:anyone|people|friends|them) (?:else|but you)|rather talk to you than|would you marry me)",
+    r"只有你(?:懂|理解|愿意|陪|在乎)|离不开你|没有你(?:我)?(?:不行|怎么办|活不)|(?:不想|不需要)(?:跟|和)?(?:别人|真人|其他人)(?:说|聊|朋友)?|你(?:是我)?(?:唯一|最好)的朋友|我(?:爱|喜欢)(?:上)?你(?!的|们)|做我(?:男|女)朋友|嫁给|娶我|每天(?:都)?(?:只)?(?:想|要)(?:跟|和)你(?:说|聊)|"
+    r"\b(?:only you (?:understand|get|care)|you(?:'re| are) (?:my only|the only one|my best)\b(?: (?:friend|who))?|can'?t live without you|i (?:love|need) you\b(?! to)|be my (?:girl|boy)friend|don'?t need (?:anyone|people|friends|them) (?:else|but you)|rather talk to you than|would you marry me)",
     re.I,
 )
 
@@ -72,17 +72,13 @@ class Policy(Section):
     )
     minors: bool = Field(default=False, description="Minors mode: shorter intervals, youth lines first, no role play.")
     companion_roleplay: bool = Field(
-        default=False, description="Allow romantic or family role play. Never with minors."
+        default=False, description="Let the model speak as a lover or the only one who understands. Never with minors."
     )
     crisis_protocol: bool = Field(
         default=True, description="The guard around every model. Cannot be switched off when open to others."
     )
-    therapy_claims: bool = Field(
-        default=False, description="Present Jerry as therapy. Off: support and information only."
-    )
     store_sessions: bool = Field(default=False, description="Keep talks on this machine.")
     retention_days: int = Field(default=30, ge=1, description="Delete kept talks after this many days.")
-    train_on_votes: bool = Field(default=False, description="Use votes as training data, only of clients who agreed.")
     remote_model: bool = Field(
         default=False, description="Text goes to another machine (model or judge); the client is told."
     )
@@ -90,6 +86,11 @@ class Policy(Section):
     incident_text: bool = Field(default=False, description="Add the message to an incident if the client agreed.")
     responsible: Responsible = Field(default_factory=Responsible, description="Needed beyond 127.0.0.1.")
     checklist: dict[str, Signature] = Field(default_factory=dict, description=f"Signed items: {', '.join(CHECKLIST)}.")
+
+    @property
+    def retention(self) -> int | None:
+        """`retention_days` if somebody set it, else None: a file of kept talks goes by what it was set to before."""
+        return self.retention_days if "retention_days" in self.model_fields_set else None
 
     def due(
         self,
@@ -126,10 +127,10 @@ class Policy(Section):
     def first_use(self, lang: Lang = "zh", name: str = "Jerry") -> str:
         """What a client agrees to before the first talk."""
         stored = {
-            "zh": f"这台机器上保存对话 {self.retention_days} 天，可导出、可删除。"
+            "zh": f"这台机器上保存对话 {self.retention_days:g} 天，可导出、可删除。"
             if self.store_sessions
             else "不保存对话。",
-            "en": f"talks are kept on this machine for {self.retention_days} days; you can export and delete them."
+            "en": f"talks are kept on this machine for {self.retention_days:g} days; you can export and delete them."
             if self.store_sessions
             else "talks are not stored.",
         }[lang]
@@ -142,7 +143,8 @@ class Policy(Section):
 
 def shows_dependence(text: str) -> bool:
     """Signs that somebody leans on Jerry instead of people."""
-    return bool(_DEPENDENCE.search(text))
+    normalise = guard().normalise
+    return bool(_DEPENDENCE.search(normalise(text) if normalise else text))
 
 
 @cache
@@ -227,9 +229,9 @@ DUTIES = (
     ),
     Duty(
         "China: PIPL Art. 28",
-        "health data only with consent and need",
-        "store_sessions, train_on_votes",
-        lambda p: not p.train_on_votes or p.store_sessions,
+        "health data only with consent and need: kept talks are asked consent for and leave again",
+        "store_sessions, retention_days",
+        lambda p: not p.store_sessions or p.retention_days <= 365,
     ),
     Duty(
         "California: SB 243 (2026-01-01)",
@@ -263,9 +265,9 @@ DUTIES = (
     ),
     Duty(
         "Illinois: therapy resources act (2025)",
-        "no AI therapy without a licensed professional",
-        "therapy_claims",
-        lambda p: not p.therapy_claims,
+        "no AI therapy without a licensed professional: no claim to a licence, no diagnosis, no prescription",
+        "crisis_protocol",
+        lambda p: p.crisis_protocol,
     ),
     Duty(
         "EU: AI Act Art. 50",
@@ -297,22 +299,23 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def may_open(host: str, policy_file: Path | str | None) -> Policy:
-    """The policy to serve with, if this host may be opened with it.
+def may_open(host: str, policy_file: Path | str | None, region: str | None = None) -> Policy:
+    """The policy to serve with, if this host may be opened with it; `region`, where given, takes the place of the policy's.
 
     Raises:
         UserError: beyond 127.0.0.1 without a policy file that names a responsible person and a contact and has every item signed;
             the message lists all that is missing.
     """
+    other = {"region": region} if region else {}
     if is_loopback(host):
-        return load_policy(policy_file) if policy_file else Policy()
+        return (load_policy(policy_file) if policy_file else Policy()).model_copy(update=other)
     if not policy_file:
         raise UserError(
             f"opening on {host} lets others talk to Jerry: expected a policy file, found none",
             where="--host",
             hint="`hearme guard policy --out policy.yaml` writes one to fill in, or stay on 127.0.0.1",
         )
-    policy = load_policy(policy_file)
+    policy = load_policy(policy_file).model_copy(update=other)
     missing = [f"responsible.{k}" for k in ("name", "contact") if not getattr(policy.responsible, k).strip()]
     missing += [f"checklist.{item} ({text})" for item, text in CHECKLIST.items() if item not in policy.checklist]
     missing += [] if policy.crisis_protocol else ["crisis_protocol: true"]

@@ -20,8 +20,8 @@ LAST_RESORT: Mapping[str, str] = {
 """Shown when even the replies or the hotline table cannot be read; names no number because none is known to be right."""
 
 
-_PINYIN = re.compile(
-    r"(?:(?:[zcs]h|[bpmfdtnlgkhjqxzcsryw])?(?:iong|[iu]?ang|[iu]a[io]|ia[on]|uan|eng|ing|ong|[iuv]?an|[aeiuv]n|er|ai|[aeu]i|[ai]o|ou|iu|[iuv]e|[iu]a|uo|[aeiouv]))+"
+_SYLLABLE = re.compile(
+    r"(?:[zcs]h|[bpmfdtnlgkhjqxzcsryw])?(?:iong|[iu]?ang|[iu]a[io]|ia[on]|uan|eng|ing|ong|[iuv]?an|[aeiuv]n|er|ai|[aeu]i|[ai]o|ou|iu|[iuv]e|[iu]a|uo|[aeiouv])"
 )
 _PINYIN_ONLY = frozenset(
     [
@@ -47,6 +47,7 @@ OTHERS = ("unknown", "imminent", "again", "reminder", "later", "safer", "ai", "d
 INSTEAD: Mapping[str, str] = {
     "human": "ai",
     "licence": "ai",
+    "companion": "ai",
     "diagnosis": "doctor",
     "prescription": "doctor",
     "number": "numbers",
@@ -63,15 +64,17 @@ def _texts() -> Mapping[str, Mapping[str, tuple[str, ...]]]:
     return {lang: {k: (v,) if isinstance(v, str) else tuple(v) for k, v in tree[lang].items()} for lang in tree}
 
 
-def reply(kind: str, region: str, lang: Lang, turn: int = 0) -> str:
+def reply(kind: str, region: str, lang: Lang, turn: int = 0, *, young: bool = False) -> str:
     """A written reply. `kind`: one of `lexicon.KINDS` or `OTHERS`; `turn` chooses the variant, where there are several.
+
+    For somebody `young` the youth line is named first.
 
     Never raises: if the files are damaged it answers with a text that names no number.
     """
     try:
         texts = _texts()[lang]
         variants = texts.get(kind) or texts["unknown"]
-        return fill(variants[turn % len(variants)], region, lang)
+        return fill(variants[turn % len(variants)], region, lang, young=young)
     except Exception:
         return LAST_RESORT[lang]
 
@@ -92,4 +95,14 @@ def language_of(text: str, default: Lang = "zh") -> Lang:
     words = re.findall(r"[a-z]+", text.lower())
     if not words:
         return default
-    return "zh" if _PINYIN_ONLY & set(words) and all(_PINYIN.fullmatch(w) for w in words) else "en"
+    return "zh" if _PINYIN_ONLY & set(words) and all(map(_is_pinyin, words)) else "en"
+
+
+def _is_pinyin(word: str) -> bool:
+    """Whether a word is a row of whole syllables; in linear time, which one pattern for all of them would not be."""
+    ends = {0}
+    for start in range(len(word)):
+        if start in ends:
+            stops = range(start + 1, min(start + 6, len(word)) + 1)
+            ends |= {stop for stop in stops if _SYLLABLE.fullmatch(word, start, stop)}
+    return len(word) in ends

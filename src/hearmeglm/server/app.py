@@ -67,6 +67,7 @@ class Serving:
     Attributes:
         model: answers; called from several threads at once.
         policy: the guard's region, notices and incident log; None: no guard.
+        told: what the disclosure tells of storage and other machines where there is no guard.
         notices: False where the front end shows the policy's notices itself.
         keys: who may use it; None: anybody who can reach it.
         store: the session store; None: nothing is kept.
@@ -83,6 +84,7 @@ class Serving:
     notices: bool = True
     origins: tuple[str, ...] = ()
     hosts: tuple[str, ...] = ()
+    told: Policy | None = None
     defaults: Sampling = field(default_factory=lambda: Sampling(temperature=0.7, top_p=0.9))
 
 
@@ -129,7 +131,7 @@ def build_app(serving: Serving) -> ASGIApp:
             app,
             allow_origins=serving.origins,
             allow_methods=["GET", "POST"],
-            allow_headers=["Authorization", "Content-Type", "X-Session-Id"],
+            allow_headers=["*"],  # origins are named, and there are no cookies
             expose_headers=["Retry-After", "X-Request-Id"],
         )
     return app
@@ -169,7 +171,7 @@ def _add_pages(api: FastAPI, serving: Serving, queue: FairQueue, metrics: Metric
         lang: Literal["zh", "en"] = "zh", x_region: Annotated[str | None, Header(pattern=REGION)] = None
     ) -> Disclosure:
         """What a front end shows at first use and asks consent for: what this is, who should not rely on it, what is stored."""
-        policy = serving.policy or Policy.model_validate({})
+        policy = serving.policy or serving.told or Policy.model_validate({})
         policy = policy.model_copy(update={"region": x_region or policy.region})
         return Disclosure(first_use=policy.first_use(lang), start=notice("start", policy.region, lang))
 
@@ -185,10 +187,10 @@ def _add_chat(api: FastAPI, serving: Serving, queue: FairQueue, metrics: Metrics
 
     incidents = IncidentLog.of(serving.policy) if serving.policy else IncidentLog()
 
-    def seen(event: GuardEvent) -> None:
+    def seen(event: GuardEvent, talk: Talk) -> None:
         metrics.add("hearme_guard_total", level=event.assessment.level, reply=event.intervened or "model")
         try:
-            incidents.record(event.turn)
+            incidents.record(event.turn, text=talk.said.content if talk.said else "", consent=talk.consent)
         except OSError as err:  # a full disk must not keep the reply from somebody in danger
             log.error("the incident log cannot be written: %s", place_of(err))
 
@@ -213,13 +215,18 @@ def _add_chat(api: FastAPI, serving: Serving, queue: FairQueue, metrics: Metrics
         request: Request,
         x_session_id: Annotated[str | None, Header(pattern=SESSION_NAME)] = None,
         x_region: Annotated[str | None, Header(pattern=REGION, description="Whose hotlines to show.")] = None,
+        x_incident_consent: Annotated[
+            str | None,
+            Header(pattern="^(yes|no)$", description="Whether the client lets an incident hold its message."),
+        ] = None,
     ) -> Any:
         """Answer a talk, whole or as server-sent events (`stream`). Closing the connection ends the reply."""
         if body.model != serving.model.name:
             raise _no_model()
         owner = request.scope.get("hearme.owner", "")
         session = x_session_id or body.user or None
-        talk = Talk(owner, session, x_region, body.talk(limits), body.sampling(serving.defaults, limits))
+        said, sampling = body.talk(limits), body.sampling(serving.defaults, limits)
+        talk = Talk(owner, session, x_region, said, sampling, x_incident_consent == "yes")
         try:
             place = admit(owner)
         except Busy as err:
@@ -319,4 +326,7 @@ def _no_model() -> ApiError:
 async def _purge(store: SessionStore) -> None:
     while True:
         await asyncio.sleep(PURGE_S)
-        await asyncio.to_thread(store.purge)
+        try:
+            await asyncio.to_thread(store.purge)
+        except Exception as err:
+            log.error("old talks could not be deleted, it will be tried again: %s", place_of(err))

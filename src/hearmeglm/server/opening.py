@@ -37,13 +37,13 @@ class Opening:
         """Names that the Host header may have: on this machine only its own (against DNS rebinding), else any."""
         return () if self.to_others else ("localhost", "127.0.0.1", "::1", self.host.strip("[]").lower())
 
-    def policy(self, file: Path | None, retention_days: float | None = None) -> Policy:
+    def policy(self, file: Path | None, retention_days: float | None = None, region: str | None = None) -> Policy:
         """The policy to serve with; what it tells a client about storage and other machines is made true.
 
         Raises:
             UserError: the server may not be opened; the message lists all that is missing.
         """
-        policy = may_open("a reverse proxy" if self.behind_proxy else self.host, file)
+        policy = may_open("a reverse proxy" if self.behind_proxy else self.host, file, region)
         if self.to_others and not self.guard:
             raise UserError("the guard can be switched off on this machine only", where="--no-guard")
         if self.sessions and file is not None and not policy.store_sessions:
@@ -53,10 +53,6 @@ class Opening:
                 hint="change one of them",
             )
         elsewhere = any(not is_loopback(urlsplit(url).hostname or "") for url in self.backends)
-        days = policy.retention_days if retention_days is None else retention_days
-        true = {
-            "store_sessions": self.sessions,
-            "retention_days": days,
-            "remote_model": elsewhere or policy.remote_model,
-        }
-        return policy.model_copy(update=true)
+        true = {"store_sessions": self.sessions, "remote_model": elsewhere or policy.remote_model}
+        days = {} if retention_days is None else {"retention_days": retention_days}
+        return policy.model_copy(update={**true, **days})

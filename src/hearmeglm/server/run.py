@@ -40,7 +40,7 @@ def open_backend(ref: str | None, urls: Sequence[str], *, users: int, context: i
     if found.kind == "gguf":
         from ..chat.llamacpp_model import LlamaCppModel
 
-        return LlamaCppModel(found.source, found.name, context=context * users, users=users)
+        return LlamaCppModel(found.source, found.name, context=context * users, talk=context, users=users)
     from ..chat.transformers_model import TransformersModel
     from .batching import BatchedModel
 

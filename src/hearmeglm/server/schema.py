@@ -70,7 +70,7 @@ class ChatRequest(BaseModel):
     temperature: float | None = Field(None, ge=0, le=2, allow_inf_nan=False)
     top_p: float | None = Field(None, ge=0, le=1, allow_inf_nan=False)
     top_k: int | None = Field(None, ge=0, le=1_000_000)
-    repetition_penalty: float | None = Field(None, gt=0, le=10, allow_inf_nan=False)
+    repetition_penalty: float | None = Field(None, ge=0.1, le=10, allow_inf_nan=False)
     dry_multiplier: float | None = Field(None, ge=0, le=10, allow_inf_nan=False)
     seed: int | None = Field(None, ge=0, lt=2**32)
     stop: Stop | Annotated[list[Stop], Field(max_length=4)] | None = None
@@ -135,7 +135,8 @@ class ChatRequest(BaseModel):
         if asked is not None and asked > limits.new_tokens:
             raise ApiError(400, f"at most {limits.new_tokens} new tokens are made", "invalid_value", param="max_tokens")
         given = {
-            "temperature": self.temperature,
+            # so near 0 it is greedy, and dividing by it would leave the range of float32
+            "temperature": 0.0 if self.temperature is not None and self.temperature < 1e-3 else self.temperature,
             "top_p": self.top_p,
             "top_k": self.top_k,
             "repetition_penalty": self.repetition_penalty,

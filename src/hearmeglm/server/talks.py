@@ -14,7 +14,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from threading import Event, Lock
+from threading import Event, RLock
 from typing import Any
 
 from ..chat.guarded import GuardedModel, GuardEvent
@@ -27,10 +27,11 @@ from ..safety.lexicon import LEVELS
 from ..safety.policy import Policy
 from ..safety.replies import language_of
 from ..types import Message
+from .gate import log, place_of
 from .replies import Stoppable
 
 REMEMBERED = 10_000
-"""Guard states kept in memory; beyond, the longest untouched is forgotten (with a session store: read again from there)."""
+"""Guard states kept in memory where there is no session store; beyond, the longest untouched is forgotten."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +42,7 @@ class Talk:
         owner: name of the API key; empty without keys.
         session: the session's name, if the request has one.
         region: whose hotlines to show; None: the server's.
+        consent: the client lets the incident log hold its message, if the policy keeps texts at all.
     """
 
     owner: str
@@ -48,6 +50,7 @@ class Talk:
     region: str | None
     messages: Sequence[Message]
     sampling: Sampling
+    consent: bool = False
 
     @property
     def said(self) -> Message | None:
@@ -63,7 +66,7 @@ class Talks:
         policy: region, notices and their times; None: no guard and no notices (research on this machine only).
         notices: False where the front end shows them itself.
         store: keeps the talks that have a session; None: nothing is kept.
-        on_event: told what the guard did with each reply; holds no text.
+        on_event: told what the guard did with each reply of which talk.
     """
 
     def __init__(
@@ -71,13 +74,13 @@ class Talks:
         model: ChatModel,
         policy: Policy | None,
         store: SessionStore | None = None,
-        on_event: Callable[[GuardEvent], None] | None = None,
+        on_event: Callable[[GuardEvent, Talk], None] | None = None,
         notices: bool = True,
     ) -> None:
         self._model, self._policy, self._store, self._on_event = model, policy, store, on_event
         self._notices = notices
         self._states: OrderedDict[str, dict[str, Any]] = OrderedDict()
-        self._lock = Lock()
+        self._lock = RLock()
 
     def reply(self, talk: Talk, stopped: Event) -> Iterator[Chunk]:
         """Answer; the client's message and the guard's state are kept before the first piece, the reply before the last.
@@ -95,7 +98,10 @@ class Talks:
         history = [
             Message(m.role, without_notices(m.content, policy)) if m.role == "assistant" else m for m in talk.messages
         ]
-        guarded = GuardedModel(model, policy.region, memory.session if memory else None, self._on_event)
+        session = memory.session if memory else None
+        tell = self._on_event
+        on_event = (lambda event: tell(event, talk)) if tell else None
+        guarded = GuardedModel(model, policy.region, session, on_event, policy=policy)
         return self._kept(talk, memory, guarded.stream(history, talk.sampling), told)
 
     def _told(self, policy: Policy, talk: Talk, clock: Clock | None) -> str:
@@ -114,13 +120,13 @@ class Talks:
             for chunk in stream:
                 if not asked:
                     asked = True
-                    self._keep(talk, talk.said, self._remember(talk, memory))
+                    self._keep(talk, talk.said, memory, first=True)
                     if told:
                         said.append(f"{told}\n\n")
                         yield Chunk(said[0], 0)
                 said.append(chunk.text)
                 if chunk.finish_reason:
-                    self._keep(talk, Message("assistant", "".join(said)), None)
+                    self._keep(talk, Message("assistant", "".join(said)), memory)
                     said.clear()
                 yield chunk
         finally:
@@ -128,33 +134,46 @@ class Talks:
             if close:
                 close()
             if said:  # the client left in the middle: what it has seen
-                self._keep(talk, Message("assistant", "".join(said)), None)
+                self._keep(talk, Message("assistant", "".join(said)), memory)
 
     def _state(self, sid: str | None) -> dict[str, Any] | None:
+        """The session's state: the store's, and what could not be written there."""
         if sid is None:
             return None
         with self._lock:
-            if sid in self._states:
-                self._states.move_to_end(sid)
-                return self._states[sid]
-        state: dict[str, Any] | None = self._store.state(sid) if self._store else None
-        return state
+            here = self._states.get(sid)
+            kept: dict[str, Any] | None = self._store.state(sid) if self._store else None
+            return _worse(kept, here) if here else kept
 
-    def _remember(self, talk: Talk, memory: _Memory | None) -> dict[str, Any] | None:
-        if memory is None or talk.session is None:
-            return None
+    def _keep(self, talk: Talk, message: Message | None, memory: _Memory | None, *, first: bool = False) -> None:
+        """Keep a message; the `first` of a reply together with the session's state, merged and written as one step.
+
+        A store that fails keeps no reply from somebody in danger; else its error is raised, for nothing unkept is acknowledged.
+        """
+        if not talk.session:
+            return
         sid = session_id(talk.session, talk.owner)
         with self._lock:
-            state = self._states[sid] = _worse(self._states.get(sid), memory.to_json())
+            state = _worse(self._state(sid), memory.to_json()) if memory and first else None
+            if self._store is None:
+                self._hold(sid, state)
+                return
+            try:
+                self._store.append(sid, talk.session, *([message] if message else []), state=state)
+                if first:
+                    self._states.pop(sid, None)
+            except Exception as err:
+                self._hold(sid, state)
+                if memory is None or not memory.session.worst.crisis:
+                    raise
+                log.error("a talk in danger could not be kept: %s", place_of(err))
+
+    def _hold(self, sid: str, state: dict[str, Any] | None) -> None:
+        if state is not None:
+            self._states[sid] = state
             self._states.move_to_end(sid)
             while len(self._states) > REMEMBERED:
                 self._states.popitem(last=False)
-        return state
-
-    def _keep(self, talk: Talk, message: Message | None, state: Any) -> None:
-        if talk.session and self._store is not None:
-            messages = [message] if message else []
-            self._store.append(session_id(talk.session, talk.owner), talk.session, *messages, state=state)
 
 
 @dataclass
