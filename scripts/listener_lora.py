@@ -23,7 +23,7 @@ from hearmeglm.safety.listener import MODULES, batches, features, pool, run_laye
 
 SEED, RANK, ALPHA = 11, 8, 16
 LAYERS, BOTH_WAYS = (6, 9, 12), 6
-EPOCHS, LEARNING_RATE, BATCH, DROPOUT = 3, 5e-4, 16, 0.2
+EPOCHS, LEARNING_RATE, BATCH, DROPOUT = 2, 5e-4, 16, 0.2
 
 
 @dataclass

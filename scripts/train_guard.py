@@ -31,7 +31,7 @@ from hearmeglm.safety.classifier import BUCKETS, gram_set
 from hearmeglm.safety.decision import HEADS, Found, Trust, decide, mixed
 from hearmeglm.safety.guard import RULES, Guard
 from hearmeglm.safety.letters import calm_talks, letters
-from hearmeglm.safety.lexicon import IMMINENT, KINDS, LOW, MODERATE
+from hearmeglm.safety.lexicon import HIGH, IMMINENT, KINDS, LOW, MODERATE
 from hearmeglm.safety.listener import load_base, token_windows
 from hearmeglm.safety.measure import Example, building, corpus, psysuicide
 
@@ -41,6 +41,12 @@ DECIDING = {"_extra_voices7": 0.0, "_extra_spec": 0.67, "_extra_posts4": 0.67, "
 """Files of the corpus, and from which share of each label's lines on they decide (neighbours are often twins); besides, every fourth text of PsySUICIDE's half and talk of the starter corpus's."""
 POSTS = ("psysuicide-", "_extra_posts3", "_extra_posts4")
 """Texts labelled as PsySUICIDE's are, which the head "post" learns from."""
+SURE = {IMMINENT: 0.005, HIGH: 0.02}
+"""Level of a finding -> share of the crises that have one which the layers may talk out of it."""
+REAL = 6.0
+"""Weight, in the decision, of a text that somebody really wrote (PsySUICIDE)."""
+LINEAR_ALARMS = 0.13
+"""As `--false-alarms`, for the linear layer where it is alone: the weaker one rather asks once too often."""
 GUARD = Guard.load(layers="rules")
 
 
@@ -148,38 +154,47 @@ def base(
 
 
 def decision(
-    odds: np.ndarray, found: list[Found], y: np.ndarray, known: np.ndarray, posts: np.ndarray, share: float
+    odds: np.ndarray,
+    found: list[Found],
+    y: np.ndarray,
+    known: np.ndarray,
+    posts: np.ndarray,
+    weight: np.ndarray,
+    share: float,
 ) -> tuple[np.ndarray, np.ndarray]:
     """How log odds are mixed, and the rows of `Trust`, by one logistic model each for risk (posts weigh as much as all others) and crisis.
 
-    About `share` of the texts that are no crisis raise an alarm; F1 of risk is highest on the posts. An imminent finding is believed
-    so far that no more than 1 in 200 of the crises that have one is missed.
+    About `share` of the texts that are no crisis raise an alarm; F1 of risk is highest on the posts. Grave findings are believed as far as
+    `SURE` says.
 
     Args:
         odds: (n, heads of the layers) log odds of texts held out. y: (n, 3) labels. known: whether it is known that a text is (no) crisis.
-        posts: rows labelled as PsySUICIDE's are.
+        posts: rows labelled as PsySUICIDE's are. weight: of each row.
 
     Returns:
         (2, heads of the layers) and (2, 7).
     """
     x = np.concatenate([odds, np.array([f.features() for f in found], dtype=float)], axis=1)
-    balance = np.where(posts, (~posts).sum() / posts.sum(), 1.0)
+    balance = weight * np.where(posts, (~posts).sum() / posts.sum(), 1.0)
     risk = LogisticRegression(max_iter=1000).fit(x, y[:, 0], sample_weight=balance)
-    crisis = LogisticRegression(max_iter=1000).fit(x[known], y[known, 1])
+    crisis = LogisticRegression(max_iter=1000).fit(x[known], y[known, 1], sample_weight=weight[known])
     heads = odds.shape[1]
     mix = np.stack([m.coef_[0][:heads] for m in (risk, crisis)])
     trust = np.stack([[*m.coef_[0][heads:], m.intercept_[0]] for m in (risk, crisis)])
     total = np.stack([m.decision_function(x) for m in (risk, crisis)])
-    imminent = np.array([f.level == IMMINENT for f in found])
-    calm = np.sort(np.where(imminent, np.inf, total[1])[known & ~y[:, 1]])[::-1]
+    level = np.array([f.level for f in found])
+    calm = np.sort(np.where(level == IMMINENT, np.inf, total[1])[known & ~y[:, 1]])[::-1]
     least = calm[int(share * len(calm))]
-    more = max(0.0, least - np.quantile(total[1][known & y[:, 1] & imminent], 0.005))
-    trust[1][IMMINENT - LOW] += more
-    total[1] += more * imminent
+    for grave, missed in SURE.items():
+        rows = level == grave
+        more = max(0.0, least - np.quantile(total[1][known & y[:, 1] & rows], missed))
+        trust[1][grave - LOW] += more
+        total[1] += more * rows
 
     def f1(least_risk: float) -> float:
         said = ((total[1] > least) | (total[0] >= least_risk))[posts]
-        return float(2 * (said & y[posts, 0]).sum() / (said.sum() + y[posts, 0].sum()))
+        right, of = said & y[posts, 0], weight[posts]
+        return float(2 * (of * right).sum() / ((of * said).sum() + (of * y[posts, 0]).sum()))
 
     trust[0][-1] -= max(np.linspace(-3, 3, 61), key=f1)
     trust[1][-1] -= least
@@ -195,7 +210,7 @@ def main() -> None:
     args.add_argument(
         "--false-alarms",
         type=float,
-        default=0.08,
+        default=0.05,
         help="share of held-back texts without a crisis that may raise an alarm",
     )
     args.add_argument("--base", type=Path, default=Path("runs/guard"), help="keeps the fit of the base")
@@ -223,6 +238,7 @@ def main() -> None:
     rows = np.array([e.id.partition("-letter")[0] not in deciding for e in examples])
     masked, said, found = (list(column) for column in zip(*map(texts, examples), strict=True))
     y, w, posts = labels(examples)
+    real = np.array([REAL if e.source == "psysuicide" else 1.0 for e in examples])
     print(
         f"{rows.sum()} texts to learn from, {np.sum(~rows)} to decide on; risk {y[:, 0].mean():.3f}, crisis {y[w[:, 1] > 0, 1].mean():.3f}",
         flush=True,
@@ -232,11 +248,9 @@ def main() -> None:
     held = [e for e, learnt in zip(examples, rows, strict=True) if not learnt]
     of_held = (
         [f for f, learnt in zip(found, rows, strict=True) if not learnt],
-        y[~rows],
-        w[~rows, 1] > 0,
-        posts[~rows],
+        *(column[~rows] for column in (y, w[:, 1] > 0, posts, real)),
     )
-    mix, trust = decision(z[~rows], *of_held, opt.false_alarms)
+    mix, trust = decision(z[~rows], *of_held, LINEAR_ALARMS)
     show("rules + linear", held, of_held[0], z[~rows], mix, trust)
     write_linear(opt.out / "weights.npz", models, mix, trust)
     if opt.linear_only:

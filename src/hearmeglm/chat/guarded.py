@@ -174,7 +174,9 @@ class GuardedModel:
             return _State(before, turn, now, self.region, lang, number, calm, self.policy.minors)
         except Exception as err:
             failed = closed(type(err).__name__)
-            return _State(Assessment(), failed, failed, self.region, lang, max(len(turns) - 1, 0), young=self.policy.minors)
+            return _State(
+                Assessment(), failed, failed, self.region, lang, max(len(turns) - 1, 0), young=self.policy.minors
+            )
 
     def _whole(self, messages: Sequence[Message], sampling: Sampling, state: _State) -> Iterator[Chunk]:
         """Elevated state: the model's reply is read to its end before a word of it is shown."""
