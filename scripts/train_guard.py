@@ -45,7 +45,7 @@ SURE = {IMMINENT: 0.005, HIGH: 0.02}
 """Level of a finding -> share of the crises that have one which the layers may talk out of it."""
 REAL = 6.0
 """Weight, in the decision, of a text that somebody really wrote (PsySUICIDE)."""
-LINEAR_ALARMS = 0.13
+LINEAR_ALARMS = 0.08
 """As `--false-alarms`, for the linear layer where it is alone: the weaker one rather asks once too often."""
 GUARD = Guard.load(layers="rules")
 

