@@ -21,6 +21,7 @@ from hearmeglm.recipe import Sampling
 from hearmeglm.safety.policy import Policy
 from hearmeglm.server.app import Serving
 from hearmeglm.server.auth import KeyFile
+from hearmeglm.server.errors import ApiError
 from hearmeglm.server.limits import Limits
 from hearmeglm.server.schema import ChatRequest
 from hearmeglm.types import Message
@@ -279,3 +280,11 @@ def test_a_temperature_that_no_number_format_holds_is_greedy() -> None:
         {"model": "m", "messages": [{"role": "user", "content": "x"}], "temperature": 1e-40}
     )
     assert body.sampling(Sampling(), Limits()).temperature == 0
+
+
+@pytest.mark.parametrize("name", ["max_tokens", "max_completion_tokens"])
+def test_too_long_a_reply_is_refused_by_either_name(name: str) -> None:
+    asked = {"max_tokens": 1, "max_completion_tokens": 1, name: Limits().new_tokens + 1}
+    body = ChatRequest.model_validate({"model": "m", "messages": [{"role": "user", "content": "x"}], **asked})
+    with pytest.raises(ApiError, match="at most"):
+        body.sampling(Sampling(), Limits())

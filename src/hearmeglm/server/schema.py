@@ -131,9 +131,10 @@ class ChatRequest(BaseModel):
         Raises:
             ApiError: a longer reply is asked for than the server makes.
         """
+        for name in ("max_tokens", "max_completion_tokens"):
+            if (getattr(self, name) or 0) > limits.new_tokens:
+                raise ApiError(400, f"at most {limits.new_tokens} new tokens are made", "invalid_value", param=name)
         asked = self.max_completion_tokens or self.max_tokens
-        if asked is not None and asked > limits.new_tokens:
-            raise ApiError(400, f"at most {limits.new_tokens} new tokens are made", "invalid_value", param="max_tokens")
         given = {
             # so near 0 it is greedy, and dividing by it would leave the range of float32
             "temperature": 0.0 if self.temperature is not None and self.temperature < 1e-3 else self.temperature,
