@@ -312,3 +312,13 @@ def test_a_companion_is_played_only_where_the_policy_allows_it() -> None:
     love = ScriptedModel(["我爱你，你有我就够了。"])
     assert say(GuardedModel(love), "你好") == reply("ai", "CN", "zh").strip()
     assert say(GuardedModel(love, policy=Policy(companion_roleplay=True)), "你好") == "我爱你，你有我就够了。"
+
+
+def test_a_word_or_two_do_not_change_the_language_of_the_talk() -> None:
+    talk = [Message("user", "我想自杀"), CARD]
+    model = GuardedModel(ScriptedModel(["我在听。"]))
+    for word in ("ok", "stop it"):
+        assert complete(model, [*talk, Message("user", word)], S).text.endswith(reply("reminder", "CN", "zh", 1))
+    longer = complete(model, [*talk, Message("user", "can we go on in English please")], S).text
+    assert "12356" in longer
+    assert longer.endswith(reply("reminder", "CN", "en", 1))

@@ -144,8 +144,9 @@ class GuardedModel:
         # Where nothing is the client's, the last message is what the model answers to.
         turns = [m.content for m in messages if m.role == "user"] or [m.content for m in messages[-1:]]
         lang: Lang = "zh"
-        for text in turns:  # a message without letters goes on in the language before it
-            lang = language_of(text, lang)
+        for i, text in enumerate(turns):  # "ok" or a message without letters goes on in the language before it
+            if not i or len(text.split()) > 2 or language_of(text, lang) == "zh":
+                lang = language_of(text, lang)
         try:
             talk = self._guard.session()
             danger_at, before = -1, talk.worst
