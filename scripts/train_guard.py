@@ -9,7 +9,7 @@ The measuring halves are never read here except to be left out (`safety.measure.
 
 What `DECIDING` names is held back from both layers: on it the decision is learnt, how the layers' log odds and the rules' findings
 add up, since no rule was mended on it either (but on PsySUICIDE's part) and most of it has other authors. `--base FOLDER` keeps the
-fit of the base, some 50 minutes on two cores, to decide again.
+fit of the base, some 60 minutes on two cores, to decide again.
 """
 
 from __future__ import annotations
