@@ -19,6 +19,16 @@ from hearmeglm.safety.guard import Guard, Session
 from hearmeglm.safety.letters import calm_talks, letters
 from hearmeglm.safety.measure import Example, building, corpus, evaluate, rate, report
 
+BLIND = Path(__file__).with_name("blind")
+"""Sets by authors who saw neither rules nor corpus; they measure and never build."""
+
+
+def on_blind_sets(guard: Guard) -> dict[str, Any]:
+    """`evaluate` on each blind set, both languages together."""
+    examples = corpus(BLIND)
+    names = sorted({e.id.partition("-")[0][3:] for e in examples})
+    return {name: evaluate(guard, [e for e in examples if f"_{name}-" in e.id]) for name in names}
+
 
 def speed(guard: Guard, every: int = 1) -> dict[str, float]:
     """Milliseconds a message, by the clock, of every so-manieth text: the corpus's lines, 100 Chinese characters, 200 English ones, 2,000 mixed, the 20th message of a talk."""
@@ -98,6 +108,7 @@ def main() -> None:
         "rules": report(rules, opt.psysuicide),
         "rules + linear": report(full, opt.psysuicide),
         "all": report(everything, opt.psysuicide),
+        "all, on blind sets": on_blind_sets(everything),
         "all, in letters": in_letters(everything),
         "all, in everyday talks": in_everyday_talks(everything),
         "crisis suite": suite,
