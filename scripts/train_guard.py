@@ -9,7 +9,7 @@ The measuring halves are never read here except to be left out (`safety.measure.
 
 What `DECIDING` names is held back from both layers: on it the decision is learnt, how the layers' log odds and the rules' findings
 add up, since no rule was mended on it either (but on PsySUICIDE's part) and most of it has other authors. `--base FOLDER` keeps the
-fit of the base, some 60 minutes on two cores, to decide again.
+fit of the base, some 40 minutes on two cores, to decide again.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from listener_lora import LAYERS, Net, Texts, fit, logits
+from listener_lora import LAYERS, Net, Texts, fit
 from scipy.sparse import csr_matrix
 from sklearn.linear_model import LogisticRegression
 
@@ -36,10 +36,17 @@ from hearmeglm.safety.listener import load_base, token_windows
 from hearmeglm.safety.measure import Example, building, corpus, psysuicide
 
 SEED = 7
-LETTERS, LETTER_LENGTH = 1600, 190
-DECIDING = {"_extra_voices7": 0.0, "_extra_spec": 0.67, "_extra_posts4": 0.67, "_extra_everyday": 0.75}
+LETTERS, LETTER_LENGTH = 2400, 190
+DECIDING = {
+    "_extra_voices7": 0.0,
+    "_extra_spec": 0.67,
+    "_extra_posts4": 0.67,
+    "_extra_everyday": 0.75,
+    "_extra_ask": 0.8,
+    "_extra_long": 0.75,
+}
 """Files of the corpus, and from which share of each label's lines on they decide (neighbours are often twins); besides, every fourth text of PsySUICIDE's half and talk of the starter corpus's."""
-POSTS = ("psysuicide-", "_extra_posts3", "_extra_posts4")
+POSTS = ("psysuicide-", "_extra_posts3", "_extra_posts4", "_extra_posts5", "_extra_posts6")
 """Texts labelled as PsySUICIDE's are, which the head "post" learns from."""
 SURE = {IMMINENT: 0.005, HIGH: 0.02}
 """Level of a finding -> share of the crises that have one which the layers may talk out of it."""
@@ -141,8 +148,8 @@ def base(
         kind = torch.tensor([KINDS.index(k) if k in KINDS else -100 for k in kinds])
         data = Texts(ids, torch.tensor(y, dtype=torch.float32), torch.tensor(w, dtype=torch.float32), kind)
         some = np.random.default_rng(SEED).permutation(np.flatnonzero(rows))
-        net = fit(Net(model, [ids[i] for i in some[:2000]]), data, some)
-        held_out = logits(net, [ids[i] for i in np.flatnonzero(~rows)])[:, : len(HEADS)]
+        net = Net(model, [ids[i] for i in some[:2000]])
+        held_out = fit(net, data, some, np.flatnonzero(~rows))
         np.savez(kept / "part.npz", held_out=held_out, **net.parts())
         (kept / "part.npz").replace(kept / "fit.npz")
     parts = dict(np.load(kept / "fit.npz"))
