@@ -33,11 +33,11 @@ class Texts:
     """Texts to learn from.
 
     Attributes:
-        ids: token ids of each, after `<bos>`. y: (n, 3) by HEADS. weight: (n, 3) of each label, 0 where unknown.
+        ids: token ids of the windows of each, after `<bos>`; the worst window counts. y: (n, 3) by HEADS. weight: (n, 3) of each label, 0 where unknown.
         kind: index in KINDS, -100 where unknown.
     """
 
-    ids: list[list[int]]
+    ids: list[list[list[int]]]
     y: torch.Tensor
     weight: torch.Tensor
     kind: torch.Tensor
@@ -60,7 +60,7 @@ class Net(nn.Module):
         nn.init.zeros_(self.heads.bias)
 
     def forward(self, ids: Sequence[Sequence[int]]) -> torch.Tensor:
-        """(n, outputs) logits."""
+        """(n, outputs) logits of windows."""
         lengths = [len(i) for i in ids]
         tokens = nn.utils.rnn.pad_sequence([torch.tensor(i) for i in ids], batch_first=True)
         model = self.updated.get_base_model()
@@ -96,6 +96,11 @@ def loss_of(z: torch.Tensor, data: Texts, pick: torch.Tensor) -> torch.Tensor:
     return loss + nn.functional.cross_entropy(z[:, n:], kind) / 3 if (kind >= 0).any() else loss
 
 
+def worst(z: torch.Tensor, windows: Sequence[int]) -> torch.Tensor:
+    """(texts, outputs): the greatest logits of each text's windows."""
+    return torch.stack([part.amax(0) for part in z.split(list(windows))])
+
+
 def fit(net: Net, data: Texts, rows: np.ndarray, held: np.ndarray) -> np.ndarray:
     """Train on the texts of `rows`, batches of like length; warm-up, then a cosine to 0.
 
@@ -113,7 +118,8 @@ def fit(net: Net, data: Texts, rows: np.ndarray, held: np.ndarray) -> np.ndarray
         lr=LEARNING_RATE,
         fused=True,
     )
-    for layer in net.updated.get_base_model().layers:  # nearly twice as fast; needs a C++ compiler
+    torch._dynamo.config.recompile_limit = 64  # twelve layers, several shapes of mask
+    for layer in net.updated.get_base_model().layers:  # half as fast again; needs a C++ compiler
         layer.compile(dynamic=True)
     steps = EPOCHS * math.ceil(len(rows) / BATCH)
     schedule = torch.optim.lr_scheduler.LambdaLR(
@@ -121,11 +127,13 @@ def fit(net: Net, data: Texts, rows: np.ndarray, held: np.ndarray) -> np.ndarray
     )
     begun, losses = time.time(), []
     for epoch in range(EPOCHS):
-        order = sorted(rng.permutation(rows).tolist(), key=lambda i: len(data.ids[i]) + rng.integers(0, 12))
+        order = sorted(rng.permutation(rows).tolist(), key=lambda i: sum(map(len, data.ids[i])) + rng.integers(0, 4))
         parts = [order[i : i + BATCH] for i in range(0, len(order), BATCH)]
         for j in rng.permutation(len(parts)):
             with sdpa_kernel(SDPBackend.MATH):  # on texts so short faster than the fused one, forth and back
-                loss = loss_of(net([data.ids[i] for i in parts[j]]), data, torch.tensor(parts[j]))
+                z = net([window for i in parts[j] for window in data.ids[i]])
+                z = worst(z, [len(data.ids[i]) for i in parts[j]])
+                loss = loss_of(z, data, torch.tensor(parts[j]))
             optimizer.zero_grad()
             loss.backward()
             nn.utils.clip_grad_norm_([p for p in net.parameters() if p.requires_grad], 1.0)
@@ -145,10 +153,11 @@ def fit(net: Net, data: Texts, rows: np.ndarray, held: np.ndarray) -> np.ndarray
     return odds
 
 
-def logits(net: Net, ids: Sequence[Sequence[int]]) -> np.ndarray:
-    """(len(ids), outputs)."""
-    out = np.zeros((len(ids), net.heads.out_features), dtype=np.float32)
+def logits(net: Net, ids: Sequence[Sequence[Sequence[int]]]) -> np.ndarray:
+    """(len(ids), outputs) of texts, each given by its windows."""
+    windows = [window for text in ids for window in text]
+    out = torch.zeros(len(windows), net.heads.out_features)
     with torch.inference_mode():
-        for batch in batches([len(i) for i in ids]):
-            out[batch] = net([ids[i] for i in batch]).numpy()
-    return out
+        for batch in batches([len(i) for i in windows]):
+            out[batch] = net([windows[i] for i in batch])
+    return worst(out, [len(text) for text in ids]).numpy()
