@@ -83,6 +83,19 @@ def test_a_batch_that_fails_does_not_end_the_server(
     assert complete(batched, TALKS[0], sampling()).text == alone[0]
 
 
+def test_a_reply_that_cannot_be_drawn_fails_alone(
+    batched: BatchedModel, alone: dict[int, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hearmeglm.server.batching.choose", lambda *_: 1 / 0)
+    with ThreadPoolExecutor(3) as pool:
+        greedy = [pool.submit(complete, batched, TALKS[i], sampling()) for i in (0, 1)]
+        drawn = pool.submit(complete, batched, TALKS[2], sampling(temperature=1.0))
+        assert [reply.result().text for reply in greedy] == [alone[0], alone[1]]
+        with pytest.raises(RuntimeError):
+            drawn.result()
+    assert complete(batched, TALKS[3], sampling()).text == alone[3]
+
+
 def test_closed_it_refuses(parts: tuple[Any, Any, Any]) -> None:
     model = BatchedModel(*parts, "tiny", rows=2, context=512)
     model.close()

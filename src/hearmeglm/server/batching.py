@@ -146,10 +146,14 @@ class BatchedModel(TransformersModel):
         self._advance(slots, active, 0, out.logits[:, -1])
 
     def _advance(self, slots: Slots, active: list[_Job], first: int, logits: torch.Tensor) -> None:
-        """Give the rows from `first` on their next token; rows that end leave."""
+        """Give the rows from `first` on their next token; rows that end, or whose sampling failed, leave."""
         over = []
         for i, token in enumerate(self._choose(active[first:], logits), first):
             job = active[i]
+            if isinstance(token, Exception):
+                job.out.put(token)
+                over.append(i)
+                continue
             ended = token in self._stops
             job.out.put(None if ended else token)
             job.ids.append(token)
@@ -158,8 +162,9 @@ class BatchedModel(TransformersModel):
         for i in reversed(over):
             _leave(slots, active, i)
 
-    def _choose(self, jobs: list[_Job], logits: torch.Tensor) -> list[int]:
-        tokens = [0] * len(jobs)
+    def _choose(self, jobs: list[_Job], logits: torch.Tensor) -> list[int | Exception]:
+        """The next token of each row, or why its own sampling failed, which is no concern of the other rows."""
+        tokens: list[int | Exception] = [0] * len(jobs)
         greedy = [i for i, job in enumerate(jobs) if plain(job.sampling)]
         if greedy:
             rows = logits if len(greedy) == len(jobs) else logits[greedy]
@@ -167,7 +172,10 @@ class BatchedModel(TransformersModel):
                 tokens[i] = token
         for i in sorted(set(range(len(jobs))) - set(greedy)):
             job = jobs[i]
-            tokens[i] = choose(logits[i : i + 1], [job.prompt], [job.ids], job.sampling, [job.generator])[0]
+            try:
+                tokens[i] = choose(logits[i : i + 1], [job.prompt], [job.ids], job.sampling, [job.generator])[0]
+            except Exception as err:
+                tokens[i] = err
         return tokens
 
 
