@@ -294,6 +294,13 @@ def test_a_film_named_earlier_does_not_explain_away_what_happens_this_minute(tur
     assert Guard.load(layers="rules").assess(turns).level == level
 
 
+def test_a_film_explains_the_next_turns_and_not_the_whole_talk() -> None:
+    rules = Guard.load(layers="rules")
+    about, later = "昨天看了一部电影", "爸爸每天打妈妈"
+    assert rules.assess([about, later]).level == "low"
+    assert rules.assess([about, "嗯", "挺好看的", later]).crisis
+
+
 def test_log_odds_that_are_no_numbers_close_the_guard() -> None:
     linear = Guard.load(layers="rules+linear")
     assert linear.classifier is not None

@@ -29,6 +29,8 @@ KINDS = (
     "perinatal",
 )
 NEAR = 60
+SUBJECT_TURNS = 3
+"""A film, a game or a study explains what is said in the turn that names it and the next two, not in all of the talk."""
 _OF_TURN = ("fiction", "study", "resource", "past", "safe")
 _SELF = {"suicide", "self_harm", "eating", "psychosis"}
 _BREAK = re.compile(r"[。！？!?\n;；]+|\.(?=\s|$)")
@@ -59,11 +61,15 @@ class Rule:
 
 @dataclass(frozen=True)
 class Context:
-    """What the turn and the talk say about how to read a hit."""
+    """What the turn and the talk say about how to read a hit.
+
+    Attributes:
+        fiction, study: for how many turns yet, this one included, the talk is about them; 0 if it is not.
+    """
 
     text: str
-    fiction: bool
-    study: bool
+    fiction: int
+    study: int
     resource: bool
     past: bool
     safe: bool
@@ -134,7 +140,7 @@ class Language:
 
         Args:
             text: the plain turn. masked: the same as the languages before left it; each blank is one `□`, so word order stays.
-            before: of the turn before; fiction and study carry over.
+            before: of the turn before; fiction and study carry over for SUBJECT_TURNS.
         """
         may = self.spoken.scan(text)
         has = {name: any(p.search(text) for p in may.get(name, ())) for name in (*_OF_TURN, "benign")}
@@ -142,8 +148,8 @@ class Language:
             masked = pattern.sub("□", masked)
         return masked, Context(
             text,
-            has["fiction"] or bool(before and before.fiction),
-            has["study"] or bool(before and before.study),
+            SUBJECT_TURNS if has["fiction"] else max(0, before.fiction - 1) if before else 0,
+            SUBJECT_TURNS if has["study"] else max(0, before.study - 1) if before else 0,
             has["resource"],
             has["past"],
             has["safe"],
