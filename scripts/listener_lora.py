@@ -25,7 +25,9 @@ from hearmeglm.safety.listener import MODULES, batches, features, pool, run_laye
 
 SEED, RANK, ALPHA = 11, 8, 16
 LAYERS, BOTH_WAYS = (6, 9, 12), 6
-EPOCHS, LEARNING_RATE, BATCH, DROPOUT = 2, 5e-4, 16, 0.2
+BATCH, DROPOUT = 16, 0.2
+CYCLES = ((2, 5e-4), (1, 2e-4))
+"""(epochs, learning rate at the start): each warms up, falls to 0 along a cosine, and begins with a fresh optimizer (warm restarts, Loshchilov and Hutter 2016, arXiv:1608.03983)."""
 
 
 @dataclass
@@ -102,31 +104,44 @@ def worst(z: torch.Tensor, windows: Sequence[int]) -> torch.Tensor:
 
 
 def fit(net: Net, data: Texts, rows: np.ndarray, held: np.ndarray) -> np.ndarray:
-    """Train on the texts of `rows`, batches of like length; warm-up, then a cosine to 0.
+    """Train on the texts of `rows` in batches of like length, as `CYCLES` says.
 
     Returns:
         (held, heads) log odds of the texts held back.
     """
     torch.manual_seed(SEED)
     rng = np.random.default_rng(SEED)
+    torch._dynamo.config.recompile_limit = 64  # twelve layers, several shapes of mask
+    for layer in net.updated.get_base_model().layers:  # half as fast again; needs a C++ compiler
+        layer.compile(dynamic=True)
+    for epochs, rate in CYCLES:
+        cycle(net, data, rows, epochs, rate, rng)
+        odds = logits(net.eval(), [data.ids[i] for i in held])[:, : len(HEADS)]
+        areas = []
+        for h, name in enumerate(HEADS):
+            known = data.weight[held, h].numpy() > 0
+            areas.append(f"{name} {roc_auc_score(data.y[held, h].numpy()[known], odds[known, h]):.4f}")
+        print(f"AUC on the texts held back: {', '.join(areas)}", flush=True)
+    return odds
+
+
+def cycle(net: Net, data: Texts, rows: np.ndarray, epochs: int, rate: float, rng: np.random.Generator) -> None:
+    """Some epochs with a learning rate that ends at 0."""
     net.train()
     optimizer = torch.optim.AdamW(
         [
             {"params": [p for p in net.updated.parameters() if p.requires_grad], "weight_decay": 0.01},
             {"params": net.heads.parameters(), "weight_decay": 0.05},
         ],
-        lr=LEARNING_RATE,
+        lr=rate,
         fused=True,
     )
-    torch._dynamo.config.recompile_limit = 64  # twelve layers, several shapes of mask
-    for layer in net.updated.get_base_model().layers:  # half as fast again; needs a C++ compiler
-        layer.compile(dynamic=True)
-    steps = EPOCHS * math.ceil(len(rows) / BATCH)
+    steps = epochs * math.ceil(len(rows) / BATCH)
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimizer, lambda s: min(1.0, (s + 1) / 30) * 0.5 * (1 + math.cos(math.pi * min(1.0, s / steps)))
     )
     begun, losses = time.time(), []
-    for epoch in range(EPOCHS):
+    for epoch in range(epochs):
         order = sorted(rng.permutation(rows).tolist(), key=lambda i: sum(map(len, data.ids[i])) + rng.integers(0, 4))
         parts = [order[i : i + BATCH] for i in range(0, len(order), BATCH)]
         for j in rng.permutation(len(parts)):
@@ -143,14 +158,6 @@ def fit(net: Net, data: Texts, rows: np.ndarray, held: np.ndarray) -> np.ndarray
             if len(losses) % 100 == 0:
                 done = f"epoch {epoch + 1}, step {len(losses)} of {steps}"
                 print(f"  {done}: loss {np.mean(losses[-100:]):.4f}, {time.time() - begun:.0f} s", flush=True)
-        odds = logits(net.eval(), [data.ids[i] for i in held])[:, : len(HEADS)]
-        areas = []
-        for h, name in enumerate(HEADS):
-            known = data.weight[held, h].numpy() > 0
-            areas.append(f"{name} {roc_auc_score(data.y[held, h].numpy()[known], odds[known, h]):.4f}")
-        print(f"epoch {epoch + 1}, AUC on the texts held back: {', '.join(areas)}", flush=True)
-        net.train()
-    return odds
 
 
 def logits(net: Net, ids: Sequence[Sequence[Sequence[int]]]) -> np.ndarray:
