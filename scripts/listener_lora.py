@@ -104,7 +104,9 @@ def worst(z: torch.Tensor, windows: Sequence[int]) -> torch.Tensor:
 
 
 def fit(net: Net, data: Texts, rows: np.ndarray, held: np.ndarray) -> np.ndarray:
-    """Train on the texts of `rows` in batches of like length, as `CYCLES` says.
+    """Train on the texts of `rows` in batches of like length, as `CYCLES` says; what is left is the mean of the cycles' ends.
+
+    On the texts held back that mean is as good as asking both, and better than either (Izmailov et al. 2018, arXiv:1803.05407).
 
     Returns:
         (held, heads) log odds of the texts held back.
@@ -114,14 +116,26 @@ def fit(net: Net, data: Texts, rows: np.ndarray, held: np.ndarray) -> np.ndarray
     torch._dynamo.config.recompile_limit = 64  # twelve layers, several shapes of mask
     for layer in net.updated.get_base_model().layers:  # half as fast again; needs a C++ compiler
         layer.compile(dynamic=True)
+    trained = {name: p for name, p in net.named_parameters() if p.requires_grad}
+    ends = []
     for epochs, rate in CYCLES:
         cycle(net, data, rows, epochs, rate, rng)
-        odds = logits(net.eval(), [data.ids[i] for i in held])[:, : len(HEADS)]
-        areas = []
-        for h, name in enumerate(HEADS):
-            known = data.weight[held, h].numpy() > 0
-            areas.append(f"{name} {roc_auc_score(data.y[held, h].numpy()[known], odds[known, h]):.4f}")
-        print(f"AUC on the texts held back: {', '.join(areas)}", flush=True)
+        ends.append({name: p.detach().clone() for name, p in trained.items()})
+        heard(net, data, held, "end of a cycle")
+    with torch.no_grad():
+        for name, p in trained.items():
+            p.copy_(torch.stack([end[name] for end in ends]).mean(0))
+    return heard(net, data, held, "mean of the cycles")
+
+
+def heard(net: Net, data: Texts, held: np.ndarray, name: str) -> np.ndarray:
+    """(held, heads) log odds; says how well they tell the texts apart."""
+    odds = logits(net.eval(), [data.ids[i] for i in held])[:, : len(HEADS)]
+    areas = []
+    for h, head in enumerate(HEADS):
+        known = data.weight[held, h].numpy() > 0
+        areas.append(f"{head} {roc_auc_score(data.y[held, h].numpy()[known], odds[known, h]):.4f}")
+    print(f"{name}, AUC on the texts held back: {', '.join(areas)}", flush=True)
     return odds
 
 

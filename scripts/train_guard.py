@@ -9,7 +9,7 @@ The measuring halves are never read here except to be left out (`safety.measure.
 
 What `DECIDING` names is held back from both layers: on it the decision is learnt, how the layers' log odds and the rules' findings
 add up, since no rule was mended on it either (but on PsySUICIDE's part) and most of it has other authors. `--base FOLDER` keeps the
-fit of the base, some 40 minutes on two cores, to decide again.
+fit of the base, some 80 minutes on two cores, to decide again.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ DECIDING = {
 """Files of the corpus, and from which share of each label's lines on they decide (neighbours are often twins); besides, every fourth text of PsySUICIDE's half and talk of the starter corpus's."""
 POSTS = ("psysuicide-", "_extra_posts3", "_extra_posts4", "_extra_posts5", "_extra_posts6")
 """Texts labelled as PsySUICIDE's are, which the head "post" learns from."""
-SURE = {IMMINENT: 0.005, HIGH: 0.02}
+SURE = {IMMINENT: 0.0, HIGH: 0.01}
 """Level of a finding -> share of the crises that have one which the layers may talk out of it."""
 REAL = 6.0
 """Weight, in the decision, of a text that somebody really wrote (PsySUICIDE)."""
