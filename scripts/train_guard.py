@@ -4,7 +4,8 @@
 
 Data: the building half of PsySUICIDE's validation split (MIT), the building half of the project's own corpus, and, as plain
 negatives, client turns of CPsyCounD (CC BY 4.0) in which no rule finds anything, and what clients say in the starter corpus's talks
-without danger, alone and as talks; and letters, lines of the corpus within what clients tell in both, and harmless lines (`safety.letters`).
+without danger, alone and as talks; letters and threads, lines of the corpus within what clients tell in both, and harmless lines (`safety.letters`);
+and starts, the corpus's harmless talks up to some message.
 The measuring halves are never read here except to be left out (`safety.measure.building`; of CPsyCounD and the starter corpus, every other dialogue).
 
 What `DECIDING` names is held back from both layers: on it the decision is learnt, how the layers' log odds and the rules' findings
@@ -17,6 +18,7 @@ from __future__ import annotations
 import argparse
 import re
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +38,9 @@ from hearmeglm.safety.listener import load_base, token_windows
 from hearmeglm.safety.measure import Example, building, corpus, psysuicide
 
 SEED = 7
-LETTERS, LETTER_LENGTH = 2400, 190
+LETTERS, THREADS, LETTER_LENGTH = 2000, 1600, 190
+STARTS = 1500
+"""Talks without danger that are also learnt up to some message, as the guard meets them."""
 DECIDING = {
     "_extra_voices7": 0.0,
     "_extra_spec": 0.67,
@@ -45,9 +49,13 @@ DECIDING = {
     "_extra_ask": 0.75,
     "_extra_long": 0.75,
     "_extra_voices10": 0.75,
+    "_extra_talks11": 0.8,
+    "_extra_kinds": 0.8,
+    "_extra_voices11": 0.8,
+    "_extra_tester": 0.8,
 }
 """Files of the corpus, and from which share of each label's lines on they decide (neighbours are often twins); besides, every fourth text of PsySUICIDE's half and talk of the starter corpus's."""
-POSTS = ("psysuicide-", "_extra_posts3", "_extra_posts4", "_extra_posts5", "_extra_posts6")
+POSTS = ("psysuicide-", "_extra_posts3", "_extra_posts4", "_extra_posts5", "_extra_posts6", "_extra_posts7")
 """Texts labelled as PsySUICIDE's are, which the head "post" learns from."""
 SURE = {IMMINENT: 0.0, HIGH: 0.01}
 """Level of a finding -> share of the crises that have one which the layers may talk out of it."""
@@ -113,14 +121,29 @@ def everyday(talks: list[tuple[str, list[str]]], name: str) -> list[Example]:
     ]
 
 
+def starts(talks: list[Example]) -> list[Example]:
+    """Talks without danger up to a random message before the last, evenly drawn."""
+    rng = np.random.default_rng(SEED)
+    drawn = [talks[i] for i in rng.permutation(len(talks))[:STARTS]]
+    return [replace(e, id=f"{e.id}-start", turns=e.turns[: int(rng.integers(1, len(e.turns)))]) for e in drawn]
+
+
+def source_id(example: Example) -> str:
+    """Id of the line or talk that a letter, a thread or a start was made from, or its own."""
+    return re.split("-(?:letter|thread|start)", example.id)[0]
+
+
 def labels(examples: list[Example]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """((n, 3) labels by HEADS, (n, 3) how much each is learnt from, which rows are posts)."""
+    """((n, 3) labels by HEADS, (n, 3) how much each is learnt from, which rows are posts).
+
+    What the corpus leaves open teaches only "post".
+    """
     posts = np.array([any(name in e.id for name in POSTS) for e in examples])
     y = np.array([[e.risk, bool(e.crisis), e.risk] for e in examples])
     w = np.array([{"own": 1.0, "psysuicide": 1.0, "cpsycound": 0.3, "starter": 1.0}[e.source] for e in examples])
     real = np.array([e.source == "psysuicide" for e in examples])
     known = np.array([e.crisis is not None for e in examples])
-    return y, np.stack([w, w * known, w * np.where(real, 3.0, np.where(posts, 1.0, 0.1))], axis=1), posts
+    return y, np.stack([w * (known | y[:, 0]), w * known, w * np.where(real, 3.0, np.where(posts, 1.0, 0.1))], axis=1), posts
 
 
 def linear(masked: list[str], y: np.ndarray, w: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, list[Any]]:
@@ -244,13 +267,16 @@ def main() -> None:
         calm["zh"] += cases
     for lang, told in calm_talks(GUARD, talks).items():  # half of what a letter draws, however few they are
         calm[lang] += told * max(1, round(len(calm[lang]) / len(told)))
+    talks_told = [e for e in examples if e.source == "own" and len(e.turns) > 1 and not e.risk]
     examples += letters(lines, calm, wanted=LETTERS, longest=LETTER_LENGTH, seed=SEED)
+    examples += letters(lines, calm, wanted=THREADS, longest=LETTER_LENGTH, seed=SEED + 1, apart=True)
+    examples += starts(talks_told)
     usual = [(lang, said) for lang, said in talks if not GUARD.assess(said).risk]
     examples += everyday([talk for n, talk in enumerate(usual) if n % 4], "starter")
     held_back = everyday(usual[::4], "starter-deciding")
     examples += held_back
     deciding |= {e.id for e in held_back}
-    rows = np.array([e.id.partition("-letter")[0] not in deciding for e in examples])
+    rows = np.array([source_id(e) not in deciding for e in examples])
     masked, said, found = (list(column) for column in zip(*map(texts, examples), strict=True))
     y, w, posts = labels(examples)
     real = np.array([REAL if e.source == "psysuicide" else 1.0 for e in examples])
@@ -302,8 +328,8 @@ def show(
 
 
 def _group(example: Example) -> str:
-    if "-letter" in example.id:
-        return "letters"
+    if made := re.search("-(letter|thread|start)", example.id):
+        return f"{made[1]}s"
     return next((name for name in DECIDING if name in example.id), example.source)
 
 

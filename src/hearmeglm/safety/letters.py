@@ -1,4 +1,4 @@
-"""Letters: a labelled line inside a longer message that is otherwise calm, as people write who tell their story first.
+"""Letters: a labelled line inside a longer message, or talk, that is otherwise calm, as people write who tell their story first.
 
     calm = calm_talks(Guard.load(layers="rules"), starter.client_talks())
     longer = letters(lines, calm, wanted=500, longest=190)
@@ -27,7 +27,13 @@ def calm_talks(rules: Guard, talks: Iterable[tuple[str, Sequence[str]]]) -> dict
 
 
 def letters(
-    lines: Sequence[Example], calm: Mapping[str, Sequence[Sequence[str]]], *, wanted: int, longest: int, seed: int = 0
+    lines: Sequence[Example],
+    calm: Mapping[str, Sequence[Sequence[str]]],
+    *,
+    wanted: int,
+    longest: int,
+    seed: int = 0,
+    apart: bool = False,
 ) -> list[Example]:
     """Lines drawn anew, each at a random place among one to six calm messages; label, kind and level stay the line's.
 
@@ -36,9 +42,10 @@ def letters(
     Args:
         lines: examples of one turn. calm: language -> talks, each of messages without risk.
         longest: characters of a letter in Chinese; in English, whose words are longer, two and a half times as many.
+        apart: the messages stay a talk's, the line one among them.
 
     Returns:
-        `wanted` examples with the line's id and "-letter" and a number after it.
+        `wanted` examples with the line's id and "-letter" (apart: "-thread") and a number after it.
     """
     rng = np.random.default_rng(seed)
     out = []
@@ -54,6 +61,9 @@ def letters(
         while len(around) > 1 and sum(map(len, around)) > room:
             around.pop()
         around.insert(int(rng.integers(len(around) + 1)), line.turns[0])
+        if apart:
+            out.append(replace(line, id=f"{line.id}-thread{n}", turns=tuple(around)))
+            continue
         joined = ("\n" if rng.random() < 0.2 else "" if line.lang == "zh" else " ").join(map(_ended, around))
         out.append(replace(line, id=f"{line.id}-letter{n}", turns=(joined,)))
     return out

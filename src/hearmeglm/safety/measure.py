@@ -42,7 +42,7 @@ class Example:
 
 
 def corpus(folder: Path = CORPUS) -> list[Example]:
-    """The project's own sentences and talks (`corpus/*.txt`).
+    """The project's own sentences and talks (`corpus/*.txt`): C crisis, R risk only, N none; O is left open: PsySUICIDE's annotators leave it unrelated, we need not.
 
     Raises:
         DataError: a line outside a block, or a head that is not `@ label kind level`.
@@ -55,7 +55,7 @@ def corpus(folder: Path = CORPUS) -> list[Example]:
                 continue
             if line.startswith("@"):
                 head = line[1:].split()
-                if len(head) != 3 or head[0] not in "CRN" or head[1] not in ("none", *KINDS) or head[2] not in LEVELS:
+                if len(head) != 3 or head[0] not in "CRNO" or head[1] not in ("none", *KINDS) or head[2] not in LEVELS:
                     raise DataError(f"expected `@ label kind level`, found {line!r}", where=f"{path.name}:{number}")
                 continue
             if not head:
@@ -65,8 +65,8 @@ def corpus(folder: Path = CORPUS) -> list[Example]:
                 Example(
                     f"{path.stem}-{number}",
                     turns,
-                    head[0] != "N",
-                    head[0] == "C",
+                    head[0] in "CR",
+                    None if head[0] == "O" else head[0] == "C",
                     head[1],
                     head[2],
                     path.stem[:2],
