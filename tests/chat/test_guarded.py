@@ -325,3 +325,11 @@ def test_a_word_or_two_do_not_change_the_language_of_the_talk() -> None:
     longer = complete(model, [*talk, Message("user", "can we go on in English please")], S).text
     assert "12356" in longer
     assert longer.endswith(reply("reminder", "CN", "en", 1))
+
+
+def test_a_sentence_that_ends_in_a_number_waits_for_the_words_that_may_make_it_one_to_call() -> None:
+    shown = [c.text for c in GuardedModel(ScriptedModel(["好的。记住45678。这是热线。"])).stream(user("你好"), S)]
+    assert shown[0] == "好的。"
+    assert not any("45678" in text for text in shown)
+    harmless = [c.text for c in GuardedModel(ScriptedModel(["我数到100。然后睡着了。晚安。"])).stream(user("你好"), S)]
+    assert "".join(harmless) == "我数到100。然后睡着了。晚安。"

@@ -94,6 +94,18 @@ def test_letters_keep_line_and_label_and_are_not_too_long() -> None:
         assert calm[line.lang][0][0] in letter.turns[0]
         assert (letter.crisis, letter.kind, letter.level) == (line.crisis, line.kind, line.level)
         assert len(letter.turns[0]) <= max(120 * (1 if line.lang == "zh" else 2.5), len(line.turns[0]) + 20) + 10
+    for thread in letters(lines, calm, wanted=50, longest=120, seed=3, apart=True):
+        line = by_id[thread.id.rpartition("-thread")[0]]
+        assert sorted({line.turns[0], calm[line.lang][0][0]}) == sorted(set(thread.turns))
+        assert thread.turns.count(line.turns[0]) == 1 and thread.crisis == line.crisis
+
+
+def test_what_the_corpus_leaves_open_is_no_risk_and_says_nothing_of_a_crisis(tmp_path: Path) -> None:
+    (tmp_path / "zh_extra_x.txt").write_text("@ O none none\n活着有什么意义\n", encoding="utf-8")
+    (example,) = corpus(tmp_path)
+    assert (example.risk, example.crisis) == (False, None)
+    table = evaluate(Guard.load(layers="rules"), [example])
+    assert table["crisis"] == {}
 
 
 def test_psysuicide_measuring_half() -> None:

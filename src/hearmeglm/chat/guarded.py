@@ -27,7 +27,7 @@ from ..safety.decision import Assessment, closed, rank
 from ..safety.guard import Guard, Session, guard
 from ..safety.hotlines import Lang, check_region
 from ..safety.lexicon import HIGH, LEVELS
-from ..safety.output import Problem, check_reply
+from ..safety.output import Problem, check_reply, undecided
 from ..safety.policy import Policy
 from ..safety.replies import INSTEAD, language_of, reply, was_shown
 from ..types import Message
@@ -209,7 +209,7 @@ class GuardedModel:
         yield Chunk("", 0, finish)
 
     def _by_sentence(self, messages: Sequence[Message], sampling: Sampling, state: _State) -> Iterator[Chunk]:
-        """No crisis: a sentence is shown once the reply up to its end has passed the check."""
+        """No crisis: a sentence is shown once the reply up to its end has passed the check, and what follows cannot change that."""
         text, shown, held, read, finish = "", 0, 0, 0, "stop"
 
         def replaced(problems: tuple[Problem, ...]) -> Iterator[Chunk]:
@@ -221,7 +221,7 @@ class GuardedModel:
                 text += chunk.text
                 held, read = held + chunk.tokens, read + chunk.prompt_tokens
                 finish = chunk.finish_reason or finish
-                ends = [m.end() for m in _SENTENCE.finditer(text, shown)]
+                ends = [m.end() for m in _SENTENCE.finditer(text, shown) if not undecided(text[: m.end()])]
                 if not ends:
                     continue
                 if problems := self._check(text[: ends[-1]], crisis=False):

@@ -23,6 +23,8 @@ _DIAL = re.compile(
     r"电话|热线|拨打?|致电|打给|打(?=\s*\d)|联系|号码|专线|短信|call|dial|phone|text|hotline|helpline|lifeline|number|contact|reach",
     re.I,
 )
+AHEAD = 12
+"""So many characters after a number may still say that it is one to call."""
 _SPELLED = re.compile(r"[零〇一二三四五六七八九幺](?:[ \-—]?[零〇一二三四五六七八九幺]){2,}")
 _FIGURES = str.maketrans("零〇幺一二三四五六七八九", "001123456789")
 """Numbers written out in Chinese characters."""
@@ -82,6 +84,14 @@ def check_reply(
     return (*found, *(Problem("number", n) for n in unknown_numbers(text, region)))
 
 
+def undecided(text: str) -> bool:
+    """Whether a number of three digits or more stands so near the end that the next words may make it one to call."""
+    tail = _SPELLED.sub(lambda m: m[0].translate(_FIGURES), text[-4 * AHEAD :])
+    return any(
+        m.end() > len(tail) - AHEAD and len(re.sub(r"\D", "", m[0])) > 2 for m in _NUMBER.finditer(tail)
+    )
+
+
 def unknown_numbers(text: str, region: str | None = None) -> list[str]:
     """Telephone numbers of a text that are not in the table.
 
@@ -97,7 +107,7 @@ def unknown_numbers(text: str, region: str | None = None) -> list[str]:
             number = before if len(re.sub(r"\D", "", last)) < 7 else number
         for piece in [number] if re.sub(r"\D", "", number) in known else re.split(r"[ ,]{2,}", number):
             digits = re.sub(r"\D", "", piece)
-            near = _DIAL.search(text[max(0, match.start() - 16) : match.end() + 12])
+            near = _DIAL.search(text[max(0, match.start() - 16) : match.end() + AHEAD])
             if digits in known or len(digits) < 3 or (_NOT_A_NUMBER.match(digits) and not near):
                 continue
             if len(digits) >= 7 or near:
