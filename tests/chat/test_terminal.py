@@ -70,12 +70,27 @@ def test_compare_shows_the_base_beside(tmp_path: Path) -> None:
 def test_save_keeps_the_talk(tmp_path: Path) -> None:
     talk(["a", f"/save {tmp_path / 't.json'}", f"/save {tmp_path / 't.txt'}"])
     assert json.loads((tmp_path / "t.json").read_text(encoding="utf-8"))["messages"][1]["content"] == "回应a"
-    assert (tmp_path / "t.txt").read_text(encoding="utf-8") == "来访者：a\n\n心理咨询师：回应a\n\n"
+    assert (tmp_path / "t.txt").read_text(encoding="utf-8") == "来访者：a\n\nJerry（AI）：回应a\n\n"
 
 
-def test_an_unknown_command_shows_the_help() -> None:
+def test_an_unknown_command_is_a_message_and_help_lists_them() -> None:
     out, _ = talk(["/what"], lang="en")
-    assert out.startswith("clear or /clear")
+    assert out.startswith("(no command /what") and "回应/what" in out
+    for text in ("/help", "/?", "/"):
+        assert talk([text], lang="en")[0].startswith("clear or /clear")
+
+
+def test_a_cry_for_help_that_begins_with_a_slash_is_heard() -> None:
+    for text in ("/help me, I took all my pills", "/我不想活了", "/systematic panic since noon"):
+        out, chat = talk([text])
+        assert [m.content for m in chat.history if m.role == "user"] == [text]
+        assert "回应" in out
+
+
+def test_a_talk_outlives_a_place_that_cannot_be_saved_to_and_a_model_that_breaks(tmp_path: Path) -> None:
+    out, chat = talk(["a", "/save ~nobody-of-this-name/x.txt", "/save a\0b", "b"])
+    assert out.count("没有保存") == 2
+    assert len(chat.history) == 4
 
 
 def test_quotes_hold_several_lines_and_commands_among_them_are_text() -> None:

@@ -126,3 +126,17 @@ def test_incidents_are_opt_in_and_hold_text_only_with_consent(tmp_path: Path) ->
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     IncidentLog(file, with_text=True).record(crisis, text="secret", consent=True)
     assert "secret" in file.read_text(encoding="utf-8")
+
+
+def test_nobody_in_danger_is_told_to_take_a_break_or_to_turn_to_others() -> None:
+    policy = Policy(minors=True, break_every_minutes=30, notice_every_minutes=60)
+    late = {"minutes": 90.0, "since_notice": 90.0, "text": "没有你我活不下去"}
+    assert len(policy.due(**late)) == 3
+    assert policy.due(**late, crisis=True) == ["提醒一下：和你说话的是 AI，不是真人。"]
+
+
+def test_who_agrees_knows_of_the_incident_log(tmp_path: Path) -> None:
+    plain, noted = Policy(), Policy(incident_log="incidents.jsonl")
+    assert "级别" in noted.first_use("zh") and "级别" not in plain.first_use("zh")
+    assert "kind and level" in noted.first_use("en")
+    assert "only if you agree" in Policy(incident_log="a", incident_text=True).first_use("en")

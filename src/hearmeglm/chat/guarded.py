@@ -20,7 +20,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 
-from ..errors import ModelError
 from ..recipe import Sampling
 from ..safety import hotlines
 from ..safety.decision import Assessment, closed, rank
@@ -72,6 +71,8 @@ class _State:
     young: bool = False
 
     def text(self, kind: str) -> str:
+        if self.now.kind == "violence" and kind in ("again", "reminder", "imminent"):
+            kind = "reminder_violence" if kind == "reminder" else "again_violence"
         return reply(kind, self.region, self.lang, self.number, young=self.young)
 
 
@@ -131,13 +132,14 @@ class GuardedModel:
             return turn.kind
         if not turn.crisis:
             return ""
+        kind = "other" if turn.other else turn.kind
         said = [m.content for m in messages if m.role == "assistant"]
         numbers = [row.number for row in hotlines.get(self.region, ("crisis",))]
         told = any(number in text for text in said for number in numbers) if said else heard
         grave = LEVELS.index(turn.level) >= HIGH
-        shown = was_shown(turn.kind, state.lang, said) if said else turn.kind == before.kind
+        shown = was_shown(kind, state.lang, said) if said else turn.kind == before.kind
         if not before.crisis or not told or (grave and not shown):
-            return turn.kind
+            return kind
         return "imminent" if turn.level == "imminent" else ""
 
     def _assess(self, messages: Sequence[Message]) -> _State:
@@ -193,14 +195,17 @@ class GuardedModel:
                     pieces.append(chunk.text)
                     tokens, read = tokens + chunk.tokens, read + chunk.prompt_tokens
                     finish = chunk.finish_reason or finish
-        except ModelError as err:  # nobody in danger is left with an error message
+        except KeyboardInterrupt:  # the numbers are not lost with a reply that somebody was too impatient for
+            problems = (Problem("stopped", ""),)
+        except Exception as err:  # nobody in danger is left with an error message
             problems = (Problem("model", type(err).__name__),)
         text = "".join(pieces).strip()
         problems = problems or (self._check(text, crisis=True) if text else (Problem("empty", ""),))
         follow = state.text("again" if not state.calm else "reminder" if state.calm <= RECENT else "later")
         if problems:
             instead = _instead(problems)
-            alone = not state.calm and instead in ("safer", "numbers")  # `again` says it better
+            # `again` says it better; who stopped the model has read enough.
+            alone = problems[0].reason == "stopped" or (not state.calm and instead in ("safer", "numbers"))
             shown = follow if alone else f"{state.text(instead)}\n\n{follow}"
             yield from self._written(shown, GuardEvent(state.now, state.turn, "replaced", problems), tokens, read)
             return

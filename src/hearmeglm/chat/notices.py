@@ -31,14 +31,18 @@ class Clock:
     rested: float = 0.0
     seen: float = 0.0
 
-    def due(self, policy: Policy, text: str, lang: Lang, now: float | None = None) -> list[str]:
-        """What to show before the reply to `text`; the clock goes on."""
+    def due(
+        self, policy: Policy, text: str, lang: Lang, now: float | None = None, *, crisis: bool = False
+    ) -> list[str]:
+        """What to show before the reply to `text`, `crisis`: from somebody in danger; the clock goes on."""
         now = time.time() if now is None else now
         if self.started is None or now - self.seen > PAUSE_S:
             self.started = self.noticed = self.rested = now
         self.seen = now
         minutes, since_notice, since_break = ((now - t) / 60 for t in (self.started, self.noticed, self.rested))
-        out = policy.due(minutes=minutes, since_notice=since_notice, since_break=since_break, text=text, lang=lang)
+        out = policy.due(
+            minutes=minutes, since_notice=since_notice, since_break=since_break, text=text, lang=lang, crisis=crisis
+        )
         if any(notice(key, policy.region, lang) in out for key in ("timer", "minor_timer")):
             self.noticed = now
         if notice("break", policy.region, lang) in out:

@@ -28,6 +28,9 @@ HELP = {
 end a line with \\ to go on in the next; \"\"\" alone on a line opens and closes several; Ctrl-C cuts a reply short""",
 }
 QUOTES = '"""'
+COMMANDS = ("/retry", "/edit", "/system", "/save", "/region", "/compare")
+HELP_WORDS = ("/", "/?", "/h", "/help")
+"""Any other line is a message, whatever it begins with: "/help me, I took all my pills" is heard."""
 
 
 class Keeper(Protocol):
@@ -105,15 +108,19 @@ class TerminalChat:
             self.say(text, literal=literal)
         except HearmeError as err:  # a talk outlives a reply that failed
             self._tell(str(err), str(err))
+        except Exception as err:  # as when the device's memory is full
+            why = f"{type(err).__name__}: {' '.join(str(err).split())[:160]}"
+            self._tell(f"这句没有答成：{why}", f"no reply: {why}")
 
     def say(self, text: str, *, literal: bool = False) -> None:
         """Obey a command or answer a message; a `literal` text (from several lines) is a message, whatever it says."""
         word, _, rest = text.partition(" ")
+        word = word.lower() if word.lower() in COMMANDS else word
         editing, self._editing, self.draft = self._editing, False, ""
         if not literal and (text.lower() == "clear" or word == "/clear"):
             self._forget(0)
             self._tell("（已清空）", "(cleared)")
-        elif not literal and word.startswith("/"):
+        elif not literal and (word in COMMANDS or text in HELP_WORDS):
             if editing:
                 self._tell("（不改写了）", "(nothing is said again)")
             if not (editing and text == "/edit"):
@@ -121,6 +128,11 @@ class TerminalChat:
         elif editing:
             self._say_again(text)
         else:
+            if not literal and text.startswith("/") and text.isascii() and len(text.split()) == 1:
+                self._tell(
+                    f"（没有 {text} 这个命令，当作一句话；/help 列出命令）",
+                    f"(no command {text}, taken as a message; /help lists them)",
+                )
             self._add(Message("user", text))
             self._answer()
 
@@ -248,24 +260,29 @@ class TerminalChat:
     def _forget(self, keep: int) -> None:
         del self.history[keep:]
         if self.keeper:
-            self.keeper.trim(keep)
+            try:
+                self.keeper.trim(keep)
+            except (OSError, sqlite3.Error, HearmeError) as err:
+                self._tell(f"（存着的没有删掉：{err}）", f"(what is kept was not deleted: {err})")
 
     def _save(self, name: str) -> None:
         if not name:
             self._tell("用法：/save 文件名", "usage: /save FILE")
             return
-        path = Path(name).expanduser()
-        who = {"user": "来访者", "assistant": "心理咨询师"}
+        path = Path(name)
+        who = {"user": "来访者：", "assistant": "Jerry（AI）："}
         if self.lang == "en":
-            who = {"user": "Client", "assistant": "Counsellor"}
+            who = {"user": "Client: ", "assistant": "Jerry (AI): "}
         try:
+            path = path.expanduser()
             if path.suffix == ".json":
                 talk = [m.to_json() for m in self.history]
                 write_json(path, {"model": self.model.name, "system": self.system, "messages": talk})
             else:
-                write_text(path, "".join(f"{who[m.role]}：{m.content}\n\n" for m in self.history))
-        except OSError as err:
-            self._tell(f"没有保存：{err.strerror}（{path}）", f"not saved: {err.strerror} ({path})")
+                write_text(path, "".join(f"{who[m.role]}{m.content}\n\n" for m in self.history))
+        except (OSError, RuntimeError, ValueError) as err:  # no such home, a zero byte in the name
+            why = getattr(err, "strerror", None) or str(err)
+            self._tell(f"没有保存：{why}（{path}）", f"not saved: {why} ({path})")
             return
         self._tell(f"已保存到 {path}", f"saved to {path}")
 

@@ -71,7 +71,7 @@ def chat(
     from ..chat.terminal import TerminalChat
     from ..models.reference import resolve
     from ..recipe import Sampling
-    from ..safety.hotlines import check_region
+    from ..safety.hotlines import check_region, warning
     from ..safety.policy import may_open
     from .screen import Screen, agree
 
@@ -120,6 +120,8 @@ def chat(
             keeper=guarded or kept,
             history=list(kept.messages()) if kept else [],
         )
+        for line in warning(rules.region, words):
+            screen.write(screen.paint(line) + "\n")
         if screen.interactive:
             screen.write(screen.paint(_welcome(inner.name, words, guarded is not None, len(talk.history))) + "\n")
         try:
@@ -181,15 +183,17 @@ class _Guarding:
 
     def set_region(self, code: str) -> str:
         """Take another region's hotlines; returns them as lines."""
-        from ..safety.hotlines import check_region, get
+        from ..safety.hotlines import check_region, get, warning
 
         self.model.region = check_region(code)
         self._rules = self._rules.model_copy(update={"region": self.model.region})
-        return "\n".join(row.text(self._lang) for row in get(self.model.region))
+        rows = [row.text(self._lang) for row in get(self.model.region)]
+        return "\n".join([*rows, *warning(self.model.region, self._lang)])
 
     def notice(self, text: str) -> str:
         """What the policy wants to be shown before the reply to `text`."""
-        return "\n".join(self._clock.due(self._rules, text, self._lang))
+        crisis = self._session.worst.crisis or self._session.guard.assess([text]).crisis
+        return "\n".join(self._clock.due(self._rules, text, self._lang, crisis=crisis))
 
     def add(self, message: Message) -> None:
         """Keep a message together with the guard's state and the clock."""

@@ -26,6 +26,7 @@ class Assessment:
         level: none, low, moderate, high or imminent; moderate and above is a crisis.
         because: findings in words, the weightiest first.
         closed: the guard could not work and answers "crisis" to be safe.
+        other: as far as the rules can tell it is somebody else's danger, whom the client speaks of.
     """
 
     risk: bool = False
@@ -34,6 +35,7 @@ class Assessment:
     level: str = "none"
     because: tuple[str, ...] = ()
     closed: bool = False
+    other: bool = False
 
     def to_json(self) -> dict[str, Any]:
         return {

@@ -34,6 +34,8 @@ SIGNS_CRISIS, SIGNS_RISK = 3.5, 2.0
 LAYERS = ("rules", "rules+linear", "all")
 """What a guard may be made of; each holds the ones before it."""
 _ACUTE = ("farewell", "giving", "affairs", "means", "place", "time", "calm", "join")
+_SUFFERED = ("suicide", "self_harm", "overdose", "eating", "psychosis")
+"""Kinds of danger that a person brings on herself: whose it is decides what is asked first."""
 _TAIL = 700
 WINDOWS, TALK_TOKENS = 4, 112
 """The model-based layer reads so many windows of a long message (some 650 Chinese characters), and so much of the talk's end."""
@@ -193,7 +195,10 @@ class Guard:
         if over and not level:
             level, because = LOW, because or signs_because
         kind = kind or _kind_of(session.signs)
-        own = Assessment(True, level >= MODERATE, kind, LEVELS[level], tuple(because[:5])) if level else Assessment()
+        grave = [h for h in hits if h.level == max(h.level for h in hits) > NONE]
+        other = kind in _SUFFERED and bool(grave) and all(h.other for h in grave)
+        own = Assessment(bool(level), level >= MODERATE, kind, LEVELS[level], tuple(because[:5]), other=other)
+        own = own if level else Assessment()
         self._remember(session, text, own, found, read)
         return own
 

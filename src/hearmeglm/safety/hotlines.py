@@ -123,8 +123,9 @@ def get(region: str, serves: Sequence[str] = ()) -> tuple[Hotline, ...]:
 def fill(text: str, region: str, lang: Lang = "zh", *, young: bool = False) -> str:
     """Put a region's numbers in a written text: {crisis_line} {emergency} {youth_line} {abuse_line}.
 
-    A region without a youth or abuse line falls back to its crisis line, so that no text ever ends without a number.
-    For somebody `young` the youth line stands before the crisis line.
+    What stands in [brackets] is left out where the region has no line of the kind that it names; outside of them the crisis line takes
+    its place. For the {youth_line} lines that protect children (`serves: child`) come first. For somebody `young` the youth line stands
+    before the crisis line, unless the text names it anyway.
 
     Raises:
         UserError: no such region.
@@ -133,28 +134,38 @@ def fill(text: str, region: str, lang: Lang = "zh", *, young: bool = False) -> s
     rows = get(region)
     crisis = [r for r in rows if r.serves == "crisis"]
     youth = [r for r in rows if r.serves == "youth"]
-    if young and youth:
-        crisis = [youth[0], *crisis]
-
-    def line(serves: str) -> str:
-        own = [] if serves == "crisis" else [r for r in rows if r.serves == serves]
-        return joint.join(r.text(lang) for r in (own or crisis)[:2])
+    lines = {
+        "crisis_line": crisis,
+        "youth_line": [r for r in rows if r.serves == "child"] + youth,
+        "abuse_line": [r for r in rows if r.serves == "abuse"],
+    }
+    text = re.sub(r"\[([^\[\]]*\{(\w+)\}[^\[\]]*)\]", lambda m: m[1] if lines.get(m[2], True) else "", text)
+    if young and youth and "{youth_line}" not in text:
+        lines["crisis_line"] = [youth[0], *crisis]
 
     emergency = joint.join(
         f"{r.number}（{r.zh}）" if lang == "zh" else f"{r.number} ({r.en})" for r in rows if r.serves == "emergency"
     )
-    values = {
-        "crisis_line": line("crisis"),
-        "youth_line": line("youth"),
-        "abuse_line": line("abuse"),
-        "emergency": emergency,
-    }
+    values = {name: joint.join(r.text(lang) for r in (own or crisis)[:2]) for name, own in lines.items()}
+    values["emergency"] = emergency
     return re.sub(r"\{(\w+)\}", lambda m: values.get(m[1], m[0]), text)
 
 
 def numbers(region: str | None = None) -> frozenset[str]:
     """Digits of every number in the table, or of one region's."""
     return frozenset(re.sub(r"\D", "", r.number) for r in (get(region) if region else load().rows))
+
+
+def warning(region: str, lang: Lang) -> list[str]:
+    """One line for the screen if rows of a region are stale, else none."""
+    old = ", ".join(f"{r.number} ({r.checked})" for r in stale() if r.region == region)
+    if not old:
+        return []
+    return [
+        f"注意：这些热线号码很久没有核对过，可能已经变了：{old}。"
+        if lang == "zh"
+        else f"Note: these hotline numbers have not been checked for long and may have changed: {old}."
+    ]
 
 
 def stale(today: dt.date | None = None) -> tuple[Hotline, ...]:

@@ -35,17 +35,19 @@ _OF_TURN = ("fiction", "study", "resource", "past", "safe")
 _SELF = {"suicide", "self_harm", "eating", "psychosis"}
 _BREAK = re.compile(r"[。！？!?\n;；]+|\.(?=\s|$)")
 _CLAUSE = re.compile(r"[，,、：:\s（）()]")
+_CLAUSE_EN = re.compile(r"[,:()]|\b(?:and|but|so|because|cos|since)\b")
 
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """One rule that matched: its level after the frames, and the words."""
+    """One rule that matched: its level after the frames, and the words; `other`: its clause speaks of somebody else."""
 
     rule: str
     kind: str
     level: int
     text: str
     frames: tuple[str, ...] = ()
+    other: bool = False
 
 
 @dataclass(frozen=True)
@@ -222,12 +224,7 @@ class Language:
             level = min(level, LOW)
         elif found("past", sentence) and not present:
             level = min(level, LOW)
-        if (
-            rule.kind in _SELF
-            and level > LOW
-            and "other" not in rule.keep
-            and self._other(before + match[0], first_person)
-        ):
+        if rule.kind in _SELF and level > LOW and "other" not in rule.keep and self._other(before + match[0]):
             frames.append("other")
             level = level if level == IMMINENT else level - 1
             if context.resource:
@@ -240,9 +237,10 @@ class Language:
             level = LOW
         if rule.kind == "violence" and level == HIGH and found("joke", text):
             level = LOW
-        return Hit(rule.id, rule.kind, level, match[0], tuple(frames))
+        near = clause if self.code == "zh" else _CLAUSE_EN.split(before)[-1]
+        return Hit(rule.id, rule.kind, level, match[0], tuple(frames), self._other(near + match[0]))
 
-    def _other(self, before: str, first_person: bool) -> bool:
+    def _other(self, before: str) -> bool:
         """Whether the subject nearest before the hit is somebody else."""
         last_other = max((m.end() for m in self.frames["other"].finditer(before)), default=-1)
         if last_other < 0:

@@ -101,6 +101,7 @@ class Policy(Section):
         text: str = "",
         lang: Lang = "zh",
         name: str = "Jerry",
+        crisis: bool = False,
     ) -> list[str]:
         """Notices to show now.
 
@@ -108,19 +109,21 @@ class Policy(Section):
             minutes: length of the talk so far; 0 at its start.
             since_notice, since_break: minutes since each was last shown (`since_break` None: as long as the talk).
             text: the client's message, for signs of dependence.
+            crisis: somebody is in danger: nothing tells them to take a break, or to turn to others instead.
         """
         factor = 0.5 if self.minors else 1.0
         out = []
         if minutes <= 0:
             out = ["start"] * self.notice_at_start + ["minor"] * self.minors
         elif self.notice_every_minutes and since_notice >= self.notice_every_minutes * factor:
-            out = ["minor_timer" if self.minors else "timer"]
+            out = ["minor_timer" if self.minors and not crisis else "timer"]
         if (
-            self.break_every_minutes
+            not crisis
+            and self.break_every_minutes
             and (minutes if since_break is None else since_break) >= self.break_every_minutes * factor
         ):
             out.append("break")
-        if self.dependence_reminder and shows_dependence(text):
+        if not crisis and self.dependence_reminder and shows_dependence(text):
             out.append("dependence")
         return [notice(key, self.region, lang, name) for key in out]
 
@@ -134,6 +137,15 @@ class Policy(Section):
             if self.store_sessions
             else "talks are not stored.",
         }[lang]
+        if self.incident_log:
+            stored += {
+                "zh": "发生危机时，记下时间、种类和级别；文字只在你同意后才记。"
+                if self.incident_text
+                else "发生危机时，记下时间、种类和级别，不记文字。",
+                "en": " In a crisis the time, kind and level are noted; your words only if you agree."
+                if self.incident_text
+                else " In a crisis the time, kind and level are noted, not your words.",
+            }[lang]
         leaves = {
             "zh": "会，模型或评审在另一台机器上。" if self.remote_model else "不会。",
             "en": "yes, the model or judge runs elsewhere." if self.remote_model else "no.",

@@ -42,7 +42,10 @@ _PINYIN_ONLY = frozenset(
     ]
 )
 """Syllables that hardly occur in English; one of them must be there, for "he can die" is spelled like pinyin too."""
-OTHERS = ("unknown", "imminent", "again", "reminder", "later", "safer", "ai", "doctor", "numbers")
+OTHERS = (
+    *("other", "unknown", "imminent", "again", "again_violence", "reminder", "reminder_violence", "later"),
+    *("safer", "ai", "doctor", "numbers"),
+)
 """Texts beside those by kind of danger; what each is for stands at the head of the file."""
 INSTEAD: Mapping[str, str] = {
     "human": "ai",
