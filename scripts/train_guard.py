@@ -143,7 +143,11 @@ def labels(examples: list[Example]) -> tuple[np.ndarray, np.ndarray, np.ndarray]
     w = np.array([{"own": 1.0, "psysuicide": 1.0, "cpsycound": 0.3, "starter": 1.0}[e.source] for e in examples])
     real = np.array([e.source == "psysuicide" for e in examples])
     known = np.array([e.crisis is not None for e in examples])
-    return y, np.stack([w * (known | y[:, 0]), w * known, w * np.where(real, 3.0, np.where(posts, 1.0, 0.1))], axis=1), posts
+    return (
+        y,
+        np.stack([w * (known | y[:, 0]), w * known, w * np.where(real, 3.0, np.where(posts, 1.0, 0.1))], axis=1),
+        posts,
+    )
 
 
 def linear(masked: list[str], y: np.ndarray, w: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, list[Any]]:

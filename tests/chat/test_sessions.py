@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import signal
 import sqlite3
 import subprocess
@@ -92,6 +93,68 @@ def test_old_talks_leave_by_themselves(tmp_path: Path) -> None:
     reopened = SessionStore(tmp_path / "s.db")
     assert reopened.retention_days == 30
     reopened.close()
+
+
+def test_old_messages_leave_a_talk_that_stays_in_use(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with SessionStore(tmp_path / "s.db", retention_days=30) as store:
+        before = time.time() - 31 * 86_400
+        with monkeypatch.context() as patch:
+            patch.setattr(time, "time", lambda: before)
+            store.append("a", "a", user(SAID), state=STATE)
+        store.append("a", "a", user("今天"))
+        assert store.purge() == 0
+        assert [m.content for m in store.messages("a")] == ["今天"]
+        assert store.state("a") == STATE
+        assert SAID.encode() not in on_disk(tmp_path / "s.db")
+
+
+def test_a_reply_under_way_does_not_bring_a_deleted_talk_back(tmp_path: Path) -> None:
+    with SessionStore(tmp_path / "s.db") as store:
+        talk = KeptTalk(store, "me")
+        talk.add(user(SAID), STATE)
+        store.delete(talk.id)
+        talk.add(Message("assistant", "在呢"), STATE)
+        store.append(talk.id, "me", Message("assistant", "在呢"), new=False)
+        assert store.all() == []
+        store.append(talk.id, "me", user("又来了"))
+        store.append(talk.id, "me", Message("assistant", "在呢"), new=False)
+        assert len(talk.messages()) == 2
+
+
+@pytest.mark.parametrize("again", ["delete", "purge", "open"])
+def test_a_log_that_could_not_be_wiped_is_wiped_the_next_time(
+    tmp_path: Path, again: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "s.db"
+    monkeypatch.setattr("hearmeglm.chat.sessions.BUSY_MS", 100)
+    store = SessionStore(path)
+    store.append("a", "a", user(SAID))
+    with sqlite3.connect(path) as reader:
+        reader.execute("BEGIN")
+        reader.execute("SELECT * FROM messages").fetchall()  # holds the log open
+        with pytest.raises(UserError, match="another process"):
+            store.delete("a")
+        SessionStore(path).close()  # which keeps nobody from opening the file
+    assert SAID.encode() in on_disk(path)
+    reader.rollback()
+    if again == "open":
+        SessionStore(path).close()
+    else:
+        assert (store.delete("a") if again == "delete" else store.purge()) == 0
+    assert SAID.encode() not in on_disk(path)
+    reader.close()
+    store.close()
+
+
+def test_a_new_key_is_on_the_disk_before_it_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced: list[str] = []
+    fsync = os.fsync
+    monkeypatch.setattr(
+        os, "fsync", lambda handle: (synced.append(os.readlink(f"/proc/self/fd/{handle}")), fsync(handle))
+    )
+    read_key(tmp_path / "key")
+    read_key(tmp_path / "key")
+    assert synced == [str(tmp_path / "key"), str(tmp_path)]
 
 
 def test_a_key_is_needed_and_the_right_one(tmp_path: Path) -> None:

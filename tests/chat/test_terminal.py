@@ -75,7 +75,8 @@ def test_save_keeps_the_talk(tmp_path: Path) -> None:
 
 def test_an_unknown_command_is_a_message_and_help_lists_them() -> None:
     out, _ = talk(["/what"], lang="en")
-    assert out.startswith("(no command /what") and "回应/what" in out
+    assert out.startswith("(no command /what")
+    assert "回应/what" in out
     for text in ("/help", "/?", "/"):
         assert talk([text], lang="en")[0].startswith("clear or /clear")
 

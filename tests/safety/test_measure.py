@@ -97,7 +97,8 @@ def test_letters_keep_line_and_label_and_are_not_too_long() -> None:
     for thread in letters(lines, calm, wanted=50, longest=120, seed=3, apart=True):
         line = by_id[thread.id.rpartition("-thread")[0]]
         assert sorted({line.turns[0], calm[line.lang][0][0]}) == sorted(set(thread.turns))
-        assert thread.turns.count(line.turns[0]) == 1 and thread.crisis == line.crisis
+        assert thread.turns.count(line.turns[0]) == 1
+        assert thread.crisis == line.crisis
 
 
 def test_what_the_corpus_leaves_open_is_no_risk_and_says_nothing_of_a_crisis(tmp_path: Path) -> None:

@@ -137,6 +137,7 @@ def test_nobody_in_danger_is_told_to_take_a_break_or_to_turn_to_others() -> None
 
 def test_who_agrees_knows_of_the_incident_log(tmp_path: Path) -> None:
     plain, noted = Policy(), Policy(incident_log="incidents.jsonl")
-    assert "级别" in noted.first_use("zh") and "级别" not in plain.first_use("zh")
+    assert "级别" in noted.first_use("zh")
+    assert "级别" not in plain.first_use("zh")
     assert "kind and level" in noted.first_use("en")
     assert "only if you agree" in Policy(incident_log="a", incident_text=True).first_use("en")

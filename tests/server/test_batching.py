@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from hearmeglm.chat.model import complete
 from hearmeglm.chat.transformers_model import TransformersModel
+from hearmeglm.errors import ModelError
+from hearmeglm.models.generate import prefill
 from hearmeglm.models.load import load_model, load_tokenizer
 from hearmeglm.models.template import load_template
 from hearmeglm.recipe import Sampling
@@ -78,7 +82,7 @@ def test_a_batch_that_fails_does_not_end_the_server(
 ) -> None:
     with monkeypatch.context() as patch:
         patch.setattr("hearmeglm.server.batching.argmax", lambda *_: 1 / 0)
-        with pytest.raises(RuntimeError, match="the batch failed"):
+        with pytest.raises(ModelError, match="the batch failed"):
             complete(batched, TALKS[0], sampling())
     assert complete(batched, TALKS[0], sampling()).text == alone[0]
 
@@ -91,7 +95,7 @@ def test_a_reply_that_cannot_be_drawn_fails_alone(
         greedy = [pool.submit(complete, batched, TALKS[i], sampling()) for i in (0, 1)]
         drawn = pool.submit(complete, batched, TALKS[2], sampling(temperature=1.0))
         assert [reply.result().text for reply in greedy] == [alone[0], alone[1]]
-        with pytest.raises(RuntimeError):
+        with pytest.raises(ModelError):
             drawn.result()
     assert complete(batched, TALKS[3], sampling()).text == alone[3]
 
@@ -99,5 +103,47 @@ def test_a_reply_that_cannot_be_drawn_fails_alone(
 def test_closed_it_refuses(parts: tuple[Any, Any, Any]) -> None:
     model = BatchedModel(*parts, "tiny", rows=2, context=512)
     model.close()
-    with pytest.raises(RuntimeError, match="closed"):
+    with pytest.raises(ModelError, match="closed"):
         complete(model, TALKS[0], sampling())
+
+
+def test_slots_that_cannot_be_started_fail_who_waits_and_are_tried_again(
+    parts: tuple[Any, Any, Any], alone: dict[int, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tries: list[int] = []
+
+    def full(*_: Any) -> Any:
+        tries.append(1)
+        raise MemoryError
+
+    with monkeypatch.context() as patch:
+        patch.setattr("hearmeglm.server.batching.use_slots", full)
+        model = BatchedModel(*parts, "tiny", rows=2, context=512)
+        with pytest.raises(ModelError, match="the batch failed"):
+            complete(model, TALKS[0], sampling())
+        time.sleep(0.1)
+        assert len(tries) <= 2  # at the start, and for the reply: it does not spin
+    assert complete(model, TALKS[0], sampling()).text == alone[0]
+    model.close()
+
+
+def test_prompts_are_run_together_up_to_a_bound(
+    batched: BatchedModel, alone: dict[int, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    together: list[int] = []
+
+    def counted(model: Any, slots: Any, heads: list[list[int]], ends: list[int]) -> Any:
+        together.append(len(heads))
+        return prefill(model, slots, heads, ends)
+
+    monkeypatch.setattr("hearmeglm.server.batching.prefill", counted)
+    monkeypatch.setattr("hearmeglm.server.batching.PREFILL_TOKENS", 1, raising=False)
+    with ThreadPoolExecutor(3) as pool:
+        replies = list(pool.map(lambda t: complete(batched, t, sampling()).text, TALKS[:3]))
+    assert replies == [alone[i] for i in range(3)]
+    assert together == [1, 1, 1]
+
+
+def test_a_model_without_attention_backends_is_refused_at_once() -> None:
+    with pytest.raises(ModelError, match="attention backends"):
+        BatchedModel(SimpleNamespace(config=None), None, load_template("gemma"), "m")

@@ -213,10 +213,10 @@ class Failing(SessionStore):
 
     full = True
 
-    def append(self, sid: str, name: str, *messages: Message, state: Any = None) -> None:
+    def append(self, sid: str, name: str, *messages: Message, state: Any = None, new: bool = True) -> None:
         if self.full:
             raise sqlite3.OperationalError("database or disk is full")
-        super().append(sid, name, *messages, state=state)
+        super().append(sid, name, *messages, state=state, new=new)
 
 
 def test_a_full_disk_keeps_no_reply_from_somebody_in_danger(tmp_path: Path) -> None:
@@ -236,10 +236,10 @@ def test_two_requests_of_a_session_at_once_lose_no_danger(tmp_path: Path) -> Non
     both = threading.Event()
 
     class Slow(SessionStore):
-        def append(self, sid: str, name: str, *messages: Message, state: Any = None) -> None:
+        def append(self, sid: str, name: str, *messages: Message, state: Any = None, new: bool = True) -> None:
             if messages[0].content == "今天还好":
                 both.wait(1)
-            super().append(sid, name, *messages, state=state)
+            super().append(sid, name, *messages, state=state, new=new)
             if messages[0].content == DANGER:
                 both.set()
 

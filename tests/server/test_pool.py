@@ -12,12 +12,13 @@ import pytest
 from live import live, running
 
 from hearmeglm.chat.model import Chunk, complete
+from hearmeglm.chat.open import open_model
 from hearmeglm.chat.remote_model import Refused, RemoteModel
 from hearmeglm.chat.scripted_model import ScriptedModel
-from hearmeglm.errors import ModelError
+from hearmeglm.errors import Busy, ModelError
 from hearmeglm.recipe import Sampling
 from hearmeglm.server.app import Serving
-from hearmeglm.server.pool import PoolModel
+from hearmeglm.server.pool import PoolModel, open_backends
 from hearmeglm.types import Message
 
 TALK = [Message("user", "你好")]
@@ -150,3 +151,117 @@ def test_a_stream_that_tells_an_error_is_no_finished_reply() -> None:
         complete(RemoteModel(url, "m", "NO_SUCH_KEY"), TALK, SAMPLING.model_copy(update={"top_k": 5}))
     assert bodies[0]["top_k"] == 5
     assert "repetition_penalty" not in bodies[0]
+
+
+def answers(status: int, body: bytes, *headers: tuple[bytes, bytes], asked: list[Any] | None = None) -> Any:
+    """A server that gives one answer to everything."""
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        if asked is not None:
+            asked.append(dict(scope["headers"]).get(b"authorization"))
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
+
+    return app
+
+
+@pytest.mark.parametrize(
+    "event", ["[1]", "7", '"x"', '{"choices": {"a": 1}}', '{"choices": [7]}', '{"choices": [{"delta": [1]}]}',
+              '{"choices": [{"delta": {"content": 7}}]}', '{"choices": [{"delta": {}, "finish_reason": 7}]}']
+)  # fmt: skip
+def test_json_of_another_shape_is_a_model_error(event: str) -> None:
+    body = f"data: {event}\n\ndata: [DONE]\n\n".encode()
+    with running(answers(200, body)) as url, pytest.raises(ModelError, match="server-sent events with JSON"):
+        complete(RemoteModel(url, "m"), TALK, SAMPLING)
+
+
+@pytest.mark.parametrize(("status", "header", "seconds"), [(429, b"7", 7), (503, b"9" * 400, 3600), (503, b"soon", 1)])
+def test_a_busy_worker_is_passed_over_without_rest(status: int, header: bytes, seconds: float) -> None:
+    asked: list[Any] = []
+    with running(answers(status, b"no", (b"retry-after", header), asked=asked)) as url:
+        busy = RemoteModel(url, "m")
+        pool = PoolModel([busy, ScriptedModel(["好"], name="m")])
+        assert [complete(pool, TALK, SAMPLING).text for _ in range(2)] == ["好"] * 2
+        assert (len(asked), pool.healthy()) == (2, 2)
+        for backends in ([busy], [busy, Failing(0)], [Failing(0), busy]):
+            with pytest.raises(Busy) as none:
+                complete(PoolModel(backends), TALK, SAMPLING)
+            assert none.value.retry_after_s == seconds
+    assert isinstance(none.value, ModelError)  # what the guard waits for, so that it can answer in the model's place
+
+
+def test_a_backend_that_failed_is_unhealthy_until_something_goes_well(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Mending(Failing):
+        well = False
+        probed = 0
+
+        def stream(self, messages: Sequence[Message], sampling: Sampling) -> Iterator[Chunk]:
+            if not self.well:
+                yield from super().stream(messages, sampling)
+            yield Chunk("好")
+
+        def served(self) -> str:
+            self.probed += 1
+            if not self.well:
+                raise ModelError("no")
+            return "m"
+
+    def failed() -> tuple[PoolModel, Mending]:
+        backend = Mending(0)
+        pool = PoolModel([backend])
+        with pytest.raises(ModelError):
+            complete(pool, TALK, SAMPLING)
+        return pool, backend
+
+    pool, backend = failed()
+    assert (pool.healthy(), backend.probed) == (0, 0)  # it rests
+    monkeypatch.setattr("hearmeglm.server.pool.REST_S", 1e-9)
+    monkeypatch.setattr(PoolModel._rest, "__defaults__", (1e-9,))
+    pool, backend = failed()
+    assert (pool.healthy(), backend.probed) == (0, 1)
+    backend.well = True
+    assert (pool.healthy(), pool.healthy(), backend.probed) == (1, 1, 2)
+    pool, backend = failed()
+    backend.well = True
+    complete(pool, TALK, SAMPLING)
+    assert (pool.healthy(), backend.probed) == (1, 0)
+
+
+def test_no_proxy_variable_and_no_other_key_is_used_for_a_backend(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Any] = []
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    for name in ("NO_PROXY", "no_proxy", "HEARME_BACKEND_KEY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-secret")
+    with live(Serving(ScriptedModel(["好"], name="m"), None)) as url:
+        assert complete(open_backends([f"{url}/v1"]), TALK, SAMPLING).text == "好"
+    with running(answers(200, EVENTS, asked=asked)) as url:
+        assert complete(open_model(f"{url}/v1#m"), TALK, SAMPLING).text == "你好"
+        monkeypatch.setenv("HEARME_BACKEND_KEY", "ours")
+        assert complete(open_model(f"{url}/v1#m"), TALK, SAMPLING).text == "你好"
+    assert asked == [None, b"Bearer ours"]
+
+
+@pytest.mark.parametrize(
+    ("url", "key"),
+    [
+        ("https://api.openai.com/v1", "sk-secret"),
+        ("http://api.openai.com/v1", "ours"),
+        ("https://api.openai.com.example/v1", "ours"),
+        ("https://api.openai.com@example.com/v1", "ours"),
+    ],
+)
+def test_openais_key_goes_to_openai_only(url: str, key: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-secret")
+    monkeypatch.setenv("HEARME_BACKEND_KEY", "ours")
+    sent: list[dict[str, str]] = []
+
+    def stream(*_: Any, headers: dict[str, str], **__: Any) -> Any:
+        sent.append(headers)
+        raise httpx.ConnectError("nothing leaves this test")
+
+    monkeypatch.setattr(httpx, "stream", stream)
+    with pytest.raises(ModelError):
+        complete(open_model(f"{url}#gpt"), TALK, SAMPLING)
+    assert sent == [{"Authorization": f"Bearer {key}"}]

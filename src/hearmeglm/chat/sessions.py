@@ -13,7 +13,7 @@ import os
 import sqlite3
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from threading import RLock
@@ -62,8 +62,17 @@ def read_key(path: Path) -> bytes:
     try:
         with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as out:
             out.write(Fernet.generate_key() + b"\n")
+            out.flush()
+            os.fsync(out.fileno())
     except FileExistsError:
         pass
+    else:
+        # the name, too, must outlast a power cut: what is written with a lost key is lost
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
     return path.read_bytes().strip()
 
 
@@ -73,7 +82,8 @@ class SessionStore:
     Args:
         path: the database file; made if missing, readable by its owner only.
         key: a Fernet key (see `read_key`); None: plain text.
-        retention_days: talks untouched for longer are deleted; None: what the file was set to before.
+        retention_days: messages are kept for so many days, and a talk untouched for longer leaves as a whole; None: what the file
+            was set to before.
         at_first: retention of a file that was never set to any; None: for ever.
 
     Raises:
@@ -110,21 +120,31 @@ class SessionStore:
         except UserError:
             self._db.close()
             raise
-        self.purge()
+        with suppress(
+            UserError
+        ):  # a log that another process holds open must not keep the file shut; the next `purge` wipes it
+            self.purge()
 
     @property
     def retention_days(self) -> float | None:
         row = self._db.execute("SELECT value FROM meta WHERE name = 'retention_days'").fetchone()
         return float(row[0]) if row else None
 
-    def append(self, sid: str, name: str, *messages: Message, state: Any = None) -> None:
-        """Add messages to a talk (made if new), and its guard state if given; on the disk when this returns."""
+    def append(self, sid: str, name: str, *messages: Message, state: Any = None, new: bool = True) -> None:
+        """Add messages to a talk, and its guard state if given; on the disk when this returns.
+
+        Args:
+            new: make the talk if there is none; False: add nothing then, for it was deleted while a reply was under way.
+        """
         now = time.time()
         with self._write() as db:
-            db.execute(
-                "INSERT INTO sessions VALUES (?, ?, ?, ?, NULL) ON CONFLICT (id) DO UPDATE SET updated = excluded.updated",
-                (sid, self._seal(name), now, now),
-            )
+            if new:
+                db.execute(
+                    "INSERT INTO sessions VALUES (?, ?, ?, ?, NULL) ON CONFLICT (id) DO UPDATE SET updated = excluded.updated",
+                    (sid, self._seal(name), now, now),
+                )
+            elif not db.execute("UPDATE sessions SET updated = ? WHERE id = ?", (now, sid)).rowcount:
+                return
             db.executemany(
                 "INSERT INTO messages (session, role, content, at) VALUES (?, ?, ?, ?)",
                 [(sid, m.role, self._seal(m.content), now) for m in messages],
@@ -135,13 +155,12 @@ class SessionStore:
     def trim(self, sid: str, keep: int) -> None:
         """Forget all but the first `keep` messages of a talk, as thoroughly as `delete` does."""
         with self._write() as db:
-            gone = db.execute(
+            db.execute(
                 "DELETE FROM messages WHERE session = ?1 AND id NOT IN"
                 " (SELECT id FROM messages WHERE session = ?1 ORDER BY id LIMIT ?2)",
                 (sid, keep),
-            ).rowcount
-        if gone:
-            self._wipe_log()
+            )
+        self._wipe_log()
 
     def messages(self, sid: str) -> tuple[Message, ...]:
         """The talk so far; empty if there is none."""
@@ -192,19 +211,26 @@ class SessionStore:
         """
         with self._write() as db:
             gone = sum(db.execute("DELETE FROM sessions WHERE id = ?", (sid,)).rowcount for sid in sids)
-        if gone:
-            self._wipe_log()
+        self._wipe_log()  # even of nothing: an earlier wipe may have failed
         return gone
 
     def purge(self, now: float | None = None) -> int:
-        """Delete what is older than the retention; returns how many talks that were."""
-        days = self.retention_days
-        if days is None:
-            return 0
-        limit = (time.time() if now is None else now) - days * 86_400
-        with self._lock:
-            old = self._db.execute("SELECT id FROM sessions WHERE updated < ?", (limit,)).fetchall()
-        return self.delete(*(sid for (sid,) in old)) if old else 0
+        """Wipe what is older than the retention: untouched talks, and the old messages of the others.
+
+        Returns:
+            How many talks left as a whole.
+
+        Raises:
+            UserError: as `delete`.
+        """
+        gone, days = 0, self.retention_days
+        if days is not None:
+            limit = (time.time() if now is None else now) - days * 86_400
+            with self._write() as db:
+                gone = db.execute("DELETE FROM sessions WHERE updated < ?", (limit,)).rowcount
+                db.execute("DELETE FROM messages WHERE at < ?", (limit,))
+        self._wipe_log()
+        return gone
 
     def close(self) -> None:
         """Close the file; calling it twice does no harm."""
@@ -223,7 +249,7 @@ class SessionStore:
             while self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]:
                 if time.monotonic() > deadline:
                     raise UserError(
-                        "the talk is deleted, but another process holds the database's log open",
+                        "what was deleted may still stand in the database's log, which another process holds open",
                         where=str(self.path),
                         hint="stop the server, then run the same command again",
                     )
@@ -293,8 +319,8 @@ class KeptTalk:
         return self.store.state(self.id)
 
     def add(self, message: Message, state: Any = None) -> None:
-        """Keep one more message, and the guard's state if given."""
-        self.store.append(self.id, self.name, message, state=state)
+        """Keep one more message, and the guard's state if given; a reply only where its talk was not deleted meanwhile."""
+        self.store.append(self.id, self.name, message, state=state, new=message.role != "assistant")
 
     def trim(self, keep: int) -> None:
         """Forget all but the first `keep` messages."""

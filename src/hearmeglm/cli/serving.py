@@ -75,7 +75,7 @@ def serve(
     session_key: KeyOption = None,
     retention_days: Annotated[
         int | None,
-        typer.Option(min=1, help="Delete kept talks untouched for so many days; default: the policy's (30)."),
+        typer.Option(min=1, help="Delete kept messages after so many days; default: the policy's (30)."),
     ] = None,
     allow_origin: Annotated[
         list[str] | None,

@@ -195,8 +195,8 @@ class Guard:
         if over and not level:
             level, because = LOW, because or signs_because
         kind = kind or _kind_of(session.signs)
-        grave = [h for h in hits if h.level == max(h.level for h in hits) > NONE]
-        other = kind in _SUFFERED and bool(grave) and all(h.other for h in grave)
+        top = max((h.level for h in hits), default=NONE)
+        other = kind in _SUFFERED and top > NONE and all(h.other for h in hits if h.level == top)
         own = Assessment(bool(level), level >= MODERATE, kind, LEVELS[level], tuple(because[:5]), other=other)
         own = own if level else Assessment()
         self._remember(session, text, own, found, read)

@@ -8,6 +8,7 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
+from threading import Event
 from typing import Annotated, Any, Literal
 
 from fastapi import Depends, FastAPI, Header, Request, Response
@@ -22,10 +23,10 @@ from .. import __version__
 from ..chat.guarded import GuardEvent
 from ..chat.model import ChatModel, Chunk
 from ..chat.sessions import SessionStore
-from ..errors import Busy, HearmeError
+from ..errors import Busy
 from ..recipe import Sampling
 from ..safety.guard import guard
-from ..safety.hotlines import regions
+from ..safety.hotlines import regions, warning
 from ..safety.incidents import IncidentLog
 from ..safety.policy import Policy, notice
 from .answers import Answer
@@ -41,7 +42,9 @@ from .talks import Talk, Talks
 SESSION_NAME = r"^[\x21-\x7e]{1,128}$"
 REGION = f"^({'|'.join(regions())})$"
 PURGE_S = 3600.0
-"""How often talks older than the retention are deleted, in seconds."""
+"""How often what is older than the retention is deleted, in seconds."""
+END_S = 10.0
+"""How long replies that were told to stop may take to do so before the server ends all the same, in seconds."""
 _ERRORS: dict[int | str, dict[str, Any]] = {
     status: {"model": ErrorAnswer, "description": text}
     for status, text in {
@@ -65,7 +68,7 @@ class Serving:
     """What is served, and how.
 
     Attributes:
-        model: answers; called from several threads at once.
+        model: answers; called from several threads at once; closed at the end, like the store.
         policy: the guard's region, notices and incident log; None: no guard.
         told: what the disclosure tells of storage and other machines where there is no guard.
         notices: False where the front end shows the policy's notices itself.
@@ -97,6 +100,7 @@ def build_app(serving: Serving) -> ASGIApp:
     metrics.gauge("hearme_running", "Replies being made.", lambda: queue.running)
     metrics.gauge("hearme_waiting", "Requests waiting for their turn.", lambda: queue.waiting)
     pool = ThreadPoolExecutor(serving.limits.running, thread_name_prefix="reply")
+    running: dict[asyncio.Future[None], Event] = {}
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -104,7 +108,14 @@ def build_app(serving: Serving) -> ASGIApp:
         yield
         if purge:
             purge.cancel()
-        pool.shutdown(wait=True, cancel_futures=True)
+        for stopped in running.values():
+            stopped.set()
+        close = getattr(serving.model, "close", None)
+        if close:
+            await asyncio.to_thread(close)  # replies that wait for the model's next token end with it
+        if running:
+            await asyncio.wait(running, timeout=END_S)
+        pool.shutdown(wait=False, cancel_futures=True)
         if serving.store:
             serving.store.close()
 
@@ -124,7 +135,7 @@ def build_app(serving: Serving) -> ASGIApp:
     _add_errors(api)
     _describe(api, serving)
     _add_pages(api, serving, queue, metrics)
-    _add_chat(api, serving, queue, metrics, pool)
+    _add_chat(api, serving, queue, metrics, pool, running)
     app: ASGIApp = Gate(api, serving.limits, metrics, keys=serving.keys, hosts=serving.hosts)
     if serving.origins:
         app = CORSMiddleware(
@@ -135,6 +146,11 @@ def build_app(serving: Serving) -> ASGIApp:
             expose_headers=["Retry-After", "X-Request-Id"],
         )
     return app
+
+
+def _guard_state() -> Literal["on", "degraded", "closed"]:
+    it = guard()
+    return "closed" if it.broken else "degraded" if it.listener is not None and it.listener.why else "on"
 
 
 def _add_pages(api: FastAPI, serving: Serving, queue: FairQueue, metrics: Metrics) -> None:
@@ -156,12 +172,12 @@ def _add_pages(api: FastAPI, serving: Serving, queue: FairQueue, metrics: Metric
     async def health(response: Response) -> Health:
         """Whether this server can answer; needs no key."""
         healthy = getattr(serving.model, "healthy", None)
-        ok = healthy is None or healthy() > 0
+        ok = healthy is None or await asyncio.to_thread(healthy) > 0  # it may ask the backends
         response.status_code = 200 if ok else 503
         return Health(
             status="ok" if ok else "failing",
             model=card.id,
-            guard="off" if serving.policy is None else "closed" if guard().broken else "on",
+            guard="off" if serving.policy is None else _guard_state(),
             running=queue.running,
             waiting=queue.waiting,
         )
@@ -173,7 +189,10 @@ def _add_pages(api: FastAPI, serving: Serving, queue: FairQueue, metrics: Metric
         """What a front end shows at first use and asks consent for: what this is, who should not rely on it, what is stored."""
         policy = serving.policy or serving.told or Policy.model_validate({})
         policy = policy.model_copy(update={"region": x_region or policy.region})
-        return Disclosure(first_use=policy.first_use(lang), start=notice("start", policy.region, lang))
+        return Disclosure(
+            first_use=policy.first_use(lang),
+            start="\n".join([notice("start", policy.region, lang), *warning(policy.region, lang)]),
+        )
 
     @api.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
     async def page() -> Response:
@@ -181,7 +200,14 @@ def _add_pages(api: FastAPI, serving: Serving, queue: FairQueue, metrics: Metric
         return Response(metrics.text(), headers={"Content-Type": CONTENT_TYPE})
 
 
-def _add_chat(api: FastAPI, serving: Serving, queue: FairQueue, metrics: Metrics, pool: ThreadPoolExecutor) -> None:
+def _add_chat(
+    api: FastAPI,
+    serving: Serving,
+    queue: FairQueue,
+    metrics: Metrics,
+    pool: ThreadPoolExecutor,
+    running: dict[asyncio.Future[None], Event],
+) -> None:
     limits = serving.limits
     rate = RateLimiter(limits.per_minute if serving.keys is not None else 0, limits.burst)
 
@@ -239,7 +265,7 @@ def _add_chat(api: FastAPI, serving: Serving, queue: FairQueue, metrics: Metrics
             nonlocal entered
             entered = True  # from here on the place is left by `turn`, or by `pieces` when its thread is through
             await place.turn(limits.waiting_s)
-            made = pieces(lambda stopped: talks.reply(talk, stopped), pool, place.leave, limits.reply_s)
+            made = pieces(lambda stopped: talks.reply(talk, stopped), pool, place.leave, limits.reply_s, running)
             async with aclosing(made):
                 async for chunk in made:
                     yield chunk
@@ -258,9 +284,10 @@ def _add_chat(api: FastAPI, serving: Serving, queue: FairQueue, metrics: Metrics
             metrics.add("hearme_cancelled_total")
             return Response(status_code=499)  # nobody reads it
         except Exception as err:
-            if not isinstance(err, (ApiError, HearmeError)):
+            told = from_exception(err)
+            if told.status >= 500:
                 log.error("a reply failed: %s", place_of(err))
-            raise from_exception(err) from None
+            raise told from None
         finally:
             if not answered:
                 await stream.aclose()

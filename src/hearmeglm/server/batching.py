@@ -6,6 +6,7 @@ that ends or whose client left gives its row away at once. Each row has its own 
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Iterator
 from contextlib import ExitStack, nullcontext
@@ -17,7 +18,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from ..chat.transformers_model import TransformersModel
-from ..models.generate import prefill
+from ..errors import ModelError
+from ..models.generate import PREFILL_TOKENS, _check, prefill
 from ..models.packed_linear import packed_linears
 from ..models.sampling import argmax, choose, plain
 from ..models.slots import Slots, use_slots
@@ -45,6 +47,9 @@ class BatchedModel(TransformersModel):
     Args:
         rows: most replies at the same time.
         context: longest prompt and reply together, in tokens; memory for `rows` times as many is kept.
+
+    Raises:
+        ModelError: the model has no attention backends (`stream` too: the batch failed, or the model is closed).
     """
 
     def __init__(
@@ -58,6 +63,7 @@ class BatchedModel(TransformersModel):
         context: int = 2048,
         dry_multiplier: float = 0.0,
     ) -> None:
+        _check(model, (), Sampling(temperature=0))
         super().__init__(model, tokenizer, template, name, dry_multiplier=dry_multiplier)
         self._lock = nullcontext()  # type: ignore[assignment]  # several talks at a time is the point
         self.context = self._capacity = min(context, self.context or context)
@@ -83,14 +89,14 @@ class BatchedModel(TransformersModel):
         job = _Job(prompt, sampling, generator)
         with self._changed:
             if self._closed:
-                raise RuntimeError("the model is closed")
+                raise ModelError("the model is closed")
             self._waiting.append(job)
             self._changed.notify()
         try:
             for _ in range(sampling.max_new_tokens):
                 token = job.out.get()
                 if isinstance(token, BaseException):
-                    raise RuntimeError("the batch failed") from token
+                    raise ModelError("the batch failed") from token
                 yield token
                 if token is None:
                     return
@@ -98,34 +104,37 @@ class BatchedModel(TransformersModel):
             job.cancelled = True
 
     def _run(self) -> None:
+        active: list[_Job] = []
         while not self._closed:
-            slots = Slots(self.rows, self._capacity)
-            active: list[_Job] = []
+            active, started = [], False
             try:
+                slots = Slots(self.rows, self._capacity)
                 with ExitStack() as stack:
                     stack.enter_context(torch.inference_mode())
                     stack.enter_context(use_slots(self.model))
                     stack.enter_context(packed_linears(self.model, self.rows))
+                    started = True
                     while self._admit(slots, active):
                         self._step(slots, active)
             except Exception as err:  # one bad batch must not end the server: its replies fail, the next ones work
+                if not started:
+                    active = self._next(len(self._waiting))  # else they would wait for ever
                 for job in active:
                     job.out.put(err)
+            if not started:
+                self._wait()  # the next to come makes it try again
         for job in [*active, *self._waiting]:
-            job.out.put(RuntimeError("the model is closed"))
+            job.out.put(ModelError("the model is closed"))
 
     def _admit(self, slots: Slots, active: list[_Job]) -> bool:
         """Wait for work, drop who left, run new prompts; False when closed."""
         for i in reversed([i for i, job in enumerate(active) if job.cancelled]):
             _leave(slots, active, i)
-        with self._changed:
-            while not active and not self._waiting and not self._closed:
-                self._changed.wait()
-            if self._closed:
-                return False
-            new = [self._waiting.popleft() for _ in range(min(len(self._waiting), self.rows - len(active)))]
-        new = [job for job in new if not job.cancelled]
-        if new:
+        if not active:
+            self._wait()
+        if self._closed:
+            return False
+        if new := self._next(self.rows - len(active), PREFILL_TOKENS):
             # before the pass: if it fails these replies fail with it
             first = len(active)
             active += new
@@ -136,6 +145,25 @@ class BatchedModel(TransformersModel):
                 start += len(job.prompt)
             self._advance(slots, active, first, logits)
         return True
+
+    def _wait(self) -> None:
+        """Until there is work, or no more to come."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._closed or bool(self._waiting))
+
+    def _next(self, most: int, tokens: float = math.inf) -> list[_Job]:
+        """Take up to `most` waiting jobs, together of at most `tokens` prompt tokens; one longer than that goes alone."""
+        new: list[_Job] = []
+        with self._changed:
+            while self._waiting and len(new) < most:
+                job = self._waiting[0]
+                if not job.cancelled:
+                    tokens -= len(job.prompt)
+                    if new and tokens < 0:
+                        break
+                    new.append(job)
+                self._waiting.popleft()
+        return new
 
     def _step(self, slots: Slots, active: list[_Job]) -> None:
         if not active:

@@ -59,8 +59,9 @@ class Gate:
 
         try:
             self._check(scope)
-            body = await self._read(scope, receive)
-            await self._app(scope, _replay(body, receive), sending)
+            if _takes_body(scope):
+                receive = _replay(await self._read(receive), receive)
+            await self._app(scope, receive, sending)
         except ConnectionResetError:
             pass
         except Exception as err:
@@ -100,14 +101,14 @@ class Gate:
                 self._metrics.add("hearme_refused_total", reason="key")
                 raise ApiError(401, "expected a valid key: Authorization: Bearer hm-…", "invalid_api_key")
             scope["hearme.owner"] = owner
-        if scope["method"] == "POST" and scope["path"] == ROUTES[0]:
+        if _takes_body(scope):
             kind = headers.get(b"content-type", [b""])[0].partition(b";")[0].strip().lower()
             if kind != b"application/json":  # also keeps other sites' plain HTML forms out
                 raise ApiError(415, "the body must be application/json", "unsupported_media_type")
             if b"content-encoding" in headers:
                 raise ApiError(415, "compressed bodies are not taken", "unsupported_media_type")
 
-    async def _read(self, scope: Scope, receive: Receive) -> bytes:
+    async def _read(self, receive: Receive) -> bytes:
         body, size = bytearray(), 0
         try:
             async with asyncio.timeout(self._limits.body_s):
@@ -141,11 +142,16 @@ async def answer(err: ApiError, send: Send) -> None:
 
 
 def place_of(err: BaseException) -> str:
-    """Type and places of an error without its message, which may hold what a client wrote."""
+    """Type and places of an error and of its cause, without their messages, which may hold what a client wrote."""
     frames = traceback.extract_tb(err.__traceback__)[-4:]
-    return f"{type(err).__name__} at " + " < ".join(
-        f"{f.filename.rsplit('/', 1)[-1]}:{f.lineno}" for f in reversed(frames)
-    )
+    places = " < ".join(f"{f.filename.rsplit('/', 1)[-1]}:{f.lineno}" for f in reversed(frames))
+    cause = f" because of {place_of(err.__cause__)}" if err.__cause__ is not None else ""
+    return f"{type(err).__name__} at {places}{cause}"
+
+
+def _takes_body(scope: Scope) -> bool:
+    """Whether the API reads a body there; elsewhere nobody waits for one."""
+    return bool(scope["method"] == "POST" and scope["path"] == ROUTES[0])
 
 
 def _security(name: str) -> list[tuple[bytes, bytes]]:

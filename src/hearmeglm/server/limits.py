@@ -84,11 +84,18 @@ class Place:
         if not self._turn.done():
             self._turn.set_result(None)
 
+    def refuse(self, err: Busy) -> None:
+        """Called by the queue when another key needs the room: `turn` raises `err`."""
+        self.leave()
+        if not self._turn.done():
+            self._turn.set_exception(err)
+            self._turn.exception()  # seen: whoever waits may be gone
+
     async def turn(self, timeout_s: float) -> None:
         """Wait until it is this place's turn.
 
         Raises:
-            Busy: not within `timeout_s`; the place is given up.
+            Busy: not within `timeout_s`, or another key needed the room; the place is given up.
         """
         try:
             await asyncio.wait_for(asyncio.shield(self._turn), timeout_s)
@@ -116,7 +123,7 @@ class FairQueue:
         self._service_s = 1.0  # moving average
 
     def enter(self, key: str) -> Place:
-        """Take a place.
+        """Take a place. Where no room is left, a key with a shorter line takes the newest place of the longest one.
 
         Raises:
             Busy: as many as may wait are waiting.
@@ -125,11 +132,16 @@ class FairQueue:
         if self.running < self._most:
             self.running += 1
             place.begin()
-        elif self.waiting < self._room:
-            self.waiting += 1
-            self._lines.setdefault(key, deque()).append(place)
-        else:
-            raise Busy("too many requests are waiting", self.retry_after_s())
+            return place
+        if self.waiting >= self._room:
+            full = Busy("too many requests are waiting", self.retry_after_s())
+            longest = max(self._lines.values(), key=len, default=deque())
+            # shorter by two at least: else two keys would push each other out by turns, and somebody's only place could go
+            if len(self._lines.get(key, ())) + 1 >= len(longest):
+                raise full
+            longest[-1].refuse(full)
+        self.waiting += 1
+        self._lines.setdefault(key, deque()).append(place)
         return place
 
     def release(self, place: Place) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, MutableMapping, Sequence
 from concurrent.futures import Executor
 from threading import Event
 from typing import TypeVar
@@ -13,6 +13,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from ..chat.model import ChatModel, Chunk
+from ..errors import HearmeError, ModelError
 from ..recipe import Sampling
 from ..types import Message
 from .errors import ApiError
@@ -20,8 +21,8 @@ from .errors import ApiError
 T = TypeVar("T")
 
 
-class ClientLeft(Exception):
-    """The client closed its connection."""
+class ClientLeft(BaseException):
+    """The client closed its connection. No Exception: the guard answers for a model that fails, and nobody would read that answer."""
 
 
 class Stoppable:
@@ -35,26 +36,39 @@ class Stoppable:
         self._model, self._stopped, self.name = model, stopped, model.name
 
     def stream(self, messages: Sequence[Message], sampling: Sampling) -> Iterator[Chunk]:
-        """See `ChatModel.stream`; raises ClientLeft when stopped."""
-        stream = self._model.stream(messages, sampling)
+        """See `ChatModel.stream`; raises ClientLeft when stopped, and ModelError for any fault of the model.
+
+        The guard knows what to say in place of a model that raises ModelError; another error would reach somebody in danger.
+        """
         try:
-            for chunk in stream:
-                if self._stopped.is_set():
-                    raise ClientLeft
-                yield chunk
-        finally:
-            close = getattr(stream, "close", None)
-            if close:
-                close()
+            stream = self._model.stream(messages, sampling)
+            try:
+                for chunk in stream:
+                    if self._stopped.is_set():
+                        raise ClientLeft
+                    yield chunk
+            finally:
+                close = getattr(stream, "close", None)
+                if close:
+                    close()
+        except HearmeError:
+            raise
+        except Exception as err:
+            raise ModelError("the model failed in the middle of its work") from err
 
 
 async def pieces(
-    start: Callable[[Event], Iterator[Chunk]], pool: Executor, ended: Callable[[], object], limit_s: float
+    start: Callable[[Event], Iterator[Chunk]],
+    pool: Executor,
+    ended: Callable[[], object],
+    limit_s: float,
+    running: MutableMapping[asyncio.Future[None], Event],
 ) -> AsyncGenerator[Chunk]:
     """The chunks of `start(stopped)`, made in a thread of `pool`.
 
     Closing this iterator sets `stopped` and closes the stream in the thread at its next piece; `ended` is called in the event loop once the
-    thread is through, so that a place is free only when the work has really stopped.
+    thread is through, so that a place is free only when the work has really stopped. Until then its future stands in `running`
+    with the event that stops it.
 
     Raises:
         ApiError: the reply took longer than `limit_s` seconds.
@@ -80,6 +94,8 @@ async def pieces(
                 if close:
                     close()
             put(None)
+        except ClientLeft:
+            pass  # nobody waits; None would mean that the reply is whole
         except Exception as err:
             put(err)
 
@@ -88,7 +104,13 @@ async def pieces(
     except RuntimeError:  # the pool is shut down
         ended()
         raise
-    task.add_done_callback(lambda _: ended())
+    running[task] = stopped
+
+    def over(task: asyncio.Future[None]) -> None:
+        del running[task]
+        ended()
+
+    task.add_done_callback(over)
     deadline = time.monotonic() + limit_s
     try:
         while True:

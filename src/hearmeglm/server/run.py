@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 GRACE_S = 30
 """How long replies may go on after the signal to stop, in seconds."""
 HEADER_BYTES = 32_768
+SPARE = 500
+"""Connections beyond those that are answered or wait: idle ones, `/health`, refusals. More get uvicorn's own 503 at once; the sum
+stays below the 1024 open files that a process may have by default."""
 
 
 def open_backend(ref: str | None, urls: Sequence[str], *, users: int, context: int) -> ChatModel:
@@ -94,6 +97,7 @@ def serve(serving: Serving, host: str, port: int, console: Console) -> None:
         http="h11",
         lifespan="on",
         h11_max_incomplete_event_size=HEADER_BYTES,
+        limit_concurrency=serving.limits.running + serving.limits.waiting + SPARE,
         timeout_graceful_shutdown=GRACE_S,
     )
     logging.getLogger("uvicorn").setLevel(logging.WARNING)

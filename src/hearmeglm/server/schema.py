@@ -215,11 +215,13 @@ class ModelList(BaseModel):
 
 
 class Health(BaseModel):
-    """`status` is "failing" when no backend answers; `guard` is "closed" when it cannot work and only its written replies are given."""
+    """`status` is "failing" when no backend answers; `guard` is "degraded" when its model-based layer cannot work and the others go on,
+    "closed" when none can and only its written replies are given.
+    """
 
     status: Literal["ok", "failing"]
     model: str
-    guard: Literal["on", "off", "closed"]
+    guard: Literal["on", "degraded", "off", "closed"]
     running: int
     waiting: int
 

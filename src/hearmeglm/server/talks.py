@@ -22,6 +22,7 @@ from ..chat.model import ChatModel, Chunk
 from ..chat.notices import Clock, without_notices
 from ..chat.sessions import SessionStore, session_id
 from ..recipe import Sampling
+from ..safety.decision import closed
 from ..safety.guard import Session, guard
 from ..safety.lexicon import LEVELS
 from ..safety.policy import Policy
@@ -91,10 +92,7 @@ class Talks:
         if self._policy is None:
             return self._kept(talk, None, model.stream(talk.messages, talk.sampling), "")
         policy = self._policy.model_copy(update={"region": talk.region or self._policy.region})
-        sid = session_id(talk.session, talk.owner) if talk.session else None
-        saved = self._state(sid) or {}
-        memory = _Memory(guard().session(saved or None), Clock.from_json(saved.get("clock"))) if sid else None
-        told = self._told(policy, talk, memory.clock if memory else None)
+        memory, told = self._begun(policy, talk)
         history = [
             Message(m.role, without_notices(m.content, policy)) if m.role == "assistant" else m for m in talk.messages
         ]
@@ -104,14 +102,33 @@ class Talks:
         guarded = GuardedModel(model, policy.region, session, on_event, policy=policy)
         return self._kept(talk, memory, guarded.stream(history, talk.sampling), told)
 
-    def _told(self, policy: Policy, talk: Talk, clock: Clock | None) -> str:
+    def _begun(self, policy: Policy, talk: Talk) -> tuple[_Memory | None, str]:
+        """What goes on from the session, if the talk has one, and the notices that are due.
+
+        Where they cannot be read there are no notices, and the guard takes it for a crisis: a damaged file must not keep the reply
+        from somebody who was in danger.
+        """
+        sid = session_id(talk.session, talk.owner) if talk.session else None
+        try:
+            saved = self._state(sid) or {}
+            memory = _Memory(guard().session(saved or None), Clock.from_json(saved.get("clock"))) if sid else None
+            return memory, self._told(policy, talk, memory)
+        except Exception as err:
+            log.error("a session could not be read: %s", place_of(err))
+            session = guard().session()
+            session.worst = session.firm = closed(f"{type(err).__name__} while reading the session")
+            return _Memory(session, Clock()), ""
+
+    def _told(self, policy: Policy, talk: Talk, memory: _Memory | None) -> str:
         if not self._notices:
             return ""
-        text = talk.said.content if talk.said else ""
+        text, clock = talk.said.content if talk.said else "", memory.clock if memory else None
+        said = [m.content for m in talk.messages if m.role == "user"]
+        crisis = bool(memory and memory.session.worst.crisis) or guard().assess(said).crisis
         if clock is None and any(m.role == "assistant" for m in talk.messages):
             now = time.time()
             clock = Clock(started=now - 1, noticed=now, rested=now, seen=now)  # somewhere in a talk
-        return "\n\n".join((clock or Clock()).due(policy, text, language_of(text)))
+        return "\n\n".join((clock or Clock()).due(policy, text, language_of(text), crisis=crisis))
 
     def _kept(self, talk: Talk, memory: _Memory | None, stream: Iterator[Chunk], told: str) -> Iterator[Chunk]:
         said: list[str] = []
@@ -133,6 +150,8 @@ class Talks:
             close = getattr(stream, "close", None)
             if close:
                 close()
+            if not asked:  # the model failed, or the client left too early: what the guard heard stays heard
+                self._keep(talk, talk.said, memory, first=True)
             if said:  # the client left in the middle: what it has seen
                 self._keep(talk, Message("assistant", "".join(said)), memory)
 
@@ -154,12 +173,14 @@ class Talks:
             return
         sid = session_id(talk.session, talk.owner)
         with self._lock:
-            state = _worse(self._state(sid), memory.to_json()) if memory and first else None
-            if self._store is None:
-                self._hold(sid, state)
-                return
+            state = memory.to_json() if memory and first else None
             try:
-                self._store.append(sid, talk.session, *([message] if message else []), state=state)
+                if state is not None:
+                    state = _worse(self._state(sid), state)
+                if self._store is None:
+                    self._hold(sid, state)
+                    return
+                self._store.append(sid, talk.session, *([message] if message else []), state=state, new=first)
                 if first:
                     self._states.pop(sid, None)
             except Exception as err:
@@ -170,7 +191,7 @@ class Talks:
 
     def _hold(self, sid: str, state: dict[str, Any] | None) -> None:
         if state is not None:
-            self._states[sid] = state
+            self._states[sid] = _worse(self._states.get(sid), state)
             self._states.move_to_end(sid)
             while len(self._states) > REMEMBERED:
                 self._states.popitem(last=False)
