@@ -51,12 +51,12 @@ _STOP, _PART = re.compile(r"[。！？!?；;\n]|\.(?=\s|$)"), re.compile(r"[，,
 _QUOTED = re.compile(r"[“「『][^“”「」『』]{1,80}[”」』]|(?<![\w])\"[^\"\n]{1,80}\"(?!\w)")
 """Somebody's words in quotation marks are not Jerry's."""
 _NEGATED = re.compile(
-    r"不要|别(?![的人墅处])|不能|不可以|不应?该|不建议|不必|不用|不会|不是|不等于|并不|并非|没有?人|没说|避免|防止|以免|切勿|请勿|而不是|不需要|不意味|从不|远离|拿开|收好|关(?:掉|上|好|闭)|拒绝"
+    r"不要|别(?![的人墅处])|不能|不可以|不应?该|不建议|不必|不用|不会|不是|不等于|并不|并非|没有?人|没说|避免|防止|以免|切勿|请勿|而不是|不需要|不意味|不同意|不觉得|从不|远离|拿开|收好|关(?:掉|上|好|闭)|拒绝"
     r"|\b(?:\w+n't|not|never|no one|nobody|avoid\w*|instead of|rather than|stop|keep (?:you )?from|against|resist\w*)\b"
 )
 _REPORTED = re.compile(
     r"(?:你|您|他|她|他们|别人|医生|声音|有人|大家)(?:们|会|曾|有时|总是?|常|也许|可能|好像|一直|真的|会不会|是不是|刚才|之前)*(?:觉得|认为|感到|感觉|以为|说|提到|想|害怕|担心|听到|相信|希望|告诉|恨|问|写|被)"
-    r"|听起来|听上去|(?:念头|想法|冲动|声音)(?:说|是|让)|如果|要是|万一|假如|是否|有没有|怀疑|书里|电影|歌词"
+    r"|听起来|听上去|(?:念头|想法|冲动|声音)(?:说(?!明)|是|让)|如果|要是|万一|假如|是否|有没有|怀疑|书里|电影|歌词"
     r"|\b(?:you|he|she|they|someone|people|voices?|doctors?|mind|brain|part of you)(?:'re|'ve|'d| are| have| had| might| may| sometimes| still| also| often| just)*"
     r" (?:feel(?:ing)?|felt|think(?:ing)?|thought|believe[ds]?|said|say(?:ing|s)?|told|tell(?:s|ing)?|mention(?:ed)?|wish(?:ed)?|want(?:ed|ing)?|fear(?:ed)?|worr\w+|hear\w*|wonder\w*|wrote|asked?)\b"
     r"|\b(?:thoughts?|ideas?|urges?|feeling|whether|in case|the film|the song|the book)\b|sounds? like you|\bif (?:you(?:'re| are) (?:worried|wondering)|you think|a doctor)"
