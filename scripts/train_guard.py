@@ -272,10 +272,10 @@ def main() -> None:
         calm["zh"] += cases
     for lang, told in calm_talks(GUARD, talks).items():  # half of what a letter draws, however few they are
         calm[lang] += told * max(1, round(len(calm[lang]) / len(told)))
-    talks_told = [e for e in examples if e.source == "own" and len(e.turns) > 1 and not e.risk]
+    harmless_talks = [e for e in examples if e.source == "own" and len(e.turns) > 1 and not e.risk]
     examples += letters(lines, calm, wanted=LETTERS, longest=LETTER_LENGTH, seed=SEED)
     examples += letters(lines, calm, wanted=THREADS, longest=LETTER_LENGTH, seed=SEED + 1, apart=True)
-    examples += starts(talks_told)
+    examples += starts(harmless_talks)
     usual = [(lang, said) for lang, said in talks if not GUARD.assess(said).risk]
     examples += everyday([talk for n, talk in enumerate(usual) if n % 4], "starter")
     held_back = everyday(usual[::4], "starter-deciding")

@@ -71,9 +71,7 @@ class _State:
     young: bool = False
 
     def text(self, kind: str) -> str:
-        if self.now.kind == "violence" and kind in ("again", "reminder", "imminent"):
-            kind = "reminder_violence" if kind == "reminder" else "again_violence"
-        return reply(kind, self.region, self.lang, self.number, young=self.young)
+        return reply(kind, self.region, self.lang, self.number, young=self.young, danger=self.now.kind)
 
 
 class GuardedModel:

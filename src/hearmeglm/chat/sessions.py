@@ -122,7 +122,7 @@ class SessionStore:
             raise
         with suppress(
             UserError
-        ):  # a log that another process holds open must not keep the file shut; the next `purge` wipes it
+        ):  # another process holds the log open: the file opens all the same, the next `purge` wipes it
             self.purge()
 
     @property

@@ -94,7 +94,7 @@ def generate(
     Raises:
         ModelError: an empty prompt, one that does not fit the model's context, or a model without attention backends.
     """
-    _check(model, prompts, sampling)
+    check_model(model, prompts, sampling)
     if not prompts:
         return []
     done: list[Generated | None] = [None] * len(prompts)
@@ -239,7 +239,12 @@ def prefill(model: Any, slots: Slots | PaddedSlots, heads: list[list[int]], ends
     return logits
 
 
-def _check(model: Any, prompts: Sequence[Sequence[int]], sampling: Sampling) -> None:
+def check_model(model: Any, prompts: Sequence[Sequence[int]], sampling: Sampling) -> None:
+    """Whether `model` can take these prompts (none: whether it can take any).
+
+    Raises:
+        ModelError: it has no attention backends, or a prompt is empty or too long with its reply.
+    """
     if not getattr(model, "_supports_attention_backend", False):
         raise ModelError(f"{type(model).__name__} does not support attention backends", hint="convert it, or serve it")
     limit = getattr(model.config, "max_position_embeddings", None)

@@ -197,8 +197,9 @@ class Guard:
         kind = kind or _kind_of(session.signs)
         top = max((h.level for h in hits), default=NONE)
         other = kind in _SUFFERED and top > NONE and all(h.other for h in hits if h.level == top)
-        own = Assessment(bool(level), level >= MODERATE, kind, LEVELS[level], tuple(because[:5]), other=other)
-        own = own if level else Assessment()
+        own = Assessment()
+        if level:
+            own = Assessment(True, level >= MODERATE, kind, LEVELS[level], tuple(because[:5]), other=other)
         self._remember(session, text, own, found, read)
         return own
 

@@ -61,11 +61,9 @@ def letters(
         while len(around) > 1 and sum(map(len, around)) > room:
             around.pop()
         around.insert(int(rng.integers(len(around) + 1)), line.turns[0])
-        if apart:
-            out.append(replace(line, id=f"{line.id}-thread{n}", turns=tuple(around)))
-            continue
         joined = ("\n" if rng.random() < 0.2 else "" if line.lang == "zh" else " ").join(map(_ended, around))
-        out.append(replace(line, id=f"{line.id}-letter{n}", turns=(joined,)))
+        name, turns = ("thread", tuple(around)) if apart else ("letter", (joined,))
+        out.append(replace(line, id=f"{line.id}-{name}{n}", turns=turns))
     return out
 
 

@@ -62,7 +62,7 @@ _REPORTED = re.compile(
     r"|\b(?:thoughts?|ideas?|urges?|feeling|whether|in case|the film|the song|the book)\b|sounds? like you|\bif (?:you(?:'re| are) (?:worried|wondering)|you think|a doctor)"
 )
 _URGED = re.compile(
-    r"(?:别|不要|不用)(?:再)?(?:怕|犹豫|想太多|担心|等|拖)|为什么不|为何不|何不|不如|要不要?|干嘛不|不妨|试试"
+    r"(?:别|不要|不用)(?:再)?(?:怕|犹豫|想太多|担心|等|拖)|为什么不|为何不|何不|不如|要不要?|干嘛不|不妨|试试|(?:好|行|可以)(?:吗|不好|么)[?？]?$"
     r"|(?:don't|do not|never|no need to) (?:be afraid|hesitate|worry|wait|be scared|overthink)|why (?:don't|not|wait)|how about|what about|have you (?:tried|considered)|what if you"
 )
 
@@ -110,9 +110,7 @@ def _excused(text: str, match: re.Match[str]) -> bool:
     end = stop.end() if stop else len(text)
     if _URGED.search(text, start, end):
         return False
-    asked = text[max(match.end() - 1, end - 1) : end] in ("?", "？") or text[start:end].rstrip("。.").endswith(
-        ("吗", "么", "呢")
-    )
+    asked = text[start:end].rstrip("。. ").endswith(("?", "？", "吗", "么", "呢"))
     return asked or bool(_NEGATED.search(clause) or _REPORTED.search(clause))
 
 
@@ -145,9 +143,15 @@ def check_reply(
     return (*found, *(Problem("number", n) for n in unknown_numbers(text, region)))
 
 
+def _in_figures(text: str) -> str:
+    """With numbers that are spelled out, digit by digit, in figures."""
+    text = _SPELLED.sub(lambda m: m[0].translate(_FIGURES), text)
+    return _SPELLED_EN.sub(lambda m: " ".join(_DIGITS[w] for w in re.findall(r"[a-z]+", m[0].lower())), text)
+
+
 def undecided(text: str) -> bool:
     """Whether a number of three digits or more stands so near the end that the next words may make it one to call."""
-    tail = _SPELLED.sub(lambda m: m[0].translate(_FIGURES), text[-4 * AHEAD :])
+    tail = _in_figures(text[-4 * AHEAD :])
     return any(m.end() > len(tail) - AHEAD and len(re.sub(r"\D", "", m[0])) > 2 for m in _NUMBER.finditer(tail))
 
 
@@ -158,8 +162,7 @@ def unknown_numbers(text: str, region: str | None = None) -> list[str]:
     """
     known = hotlines.numbers(region)
     out = []
-    text = _SPELLED.sub(lambda m: m[0].translate(_FIGURES), text)
-    text = _SPELLED_EN.sub(lambda m: " ".join(_DIGITS[w] for w in re.findall(r"[a-z]+", m[0].lower())), text)
+    text = _in_figures(text)
     for match in _NUMBER.finditer(text):
         number = match[0]
         if _DATE.fullmatch(number.strip()):

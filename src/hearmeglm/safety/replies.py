@@ -43,8 +43,8 @@ _PINYIN_ONLY = frozenset(
 )
 """Syllables that hardly occur in English; one of them must be there, for "he can die" is spelled like pinyin too."""
 OTHERS = (
-    *("other", "unknown", "imminent", "again", "again_violence", "reminder", "reminder_violence", "later"),
-    *("safer", "ai", "doctor", "numbers"),
+    *("other", "unknown", "imminent", "again", "reminder", "later", "safer", "ai", "doctor", "numbers"),
+    *("imminent_violence", "again_violence", "reminder_violence"),
 )
 """Texts beside those by kind of danger; what each is for stands at the head of the file."""
 INSTEAD: Mapping[str, str] = {
@@ -67,16 +67,18 @@ def _texts() -> Mapping[str, Mapping[str, tuple[str, ...]]]:
     return {lang: {k: (v,) if isinstance(v, str) else tuple(v) for k, v in tree[lang].items()} for lang in tree}
 
 
-def reply(kind: str, region: str, lang: Lang, turn: int = 0, *, young: bool = False) -> str:
-    """A written reply. `kind`: one of `lexicon.KINDS` or `OTHERS`; `turn` chooses the variant, where there are several.
+def reply(kind: str, region: str, lang: Lang, turn: int = 0, *, young: bool = False, danger: str = "") -> str:
+    """A written reply.
 
-    For somebody `young` the youth line is named first.
+    Args:
+        kind: one of `lexicon.KINDS` or `OTHERS`. turn: chooses the variant, where there are several.
+        young: the youth line is named first. danger: the talk's kind of danger; the text KIND_DANGER comes before KIND, if there is one.
 
     Never raises: if the files are damaged it answers with a text that names no number.
     """
     try:
         texts = _texts()[lang]
-        variants = texts.get(kind) or texts["unknown"]
+        variants = texts.get(f"{kind}_{danger}") or texts.get(kind) or texts["unknown"]
         return fill(variants[turn % len(variants)], region, lang, young=young)
     except Exception:
         return LAST_RESORT[lang]

@@ -19,7 +19,7 @@ import torch
 
 from ..chat.transformers_model import TransformersModel
 from ..errors import ModelError
-from ..models.generate import PREFILL_TOKENS, _check, prefill
+from ..models.generate import PREFILL_TOKENS, check_model, prefill
 from ..models.packed_linear import packed_linears
 from ..models.sampling import argmax, choose, plain
 from ..models.slots import Slots, use_slots
@@ -63,7 +63,7 @@ class BatchedModel(TransformersModel):
         context: int = 2048,
         dry_multiplier: float = 0.0,
     ) -> None:
-        _check(model, (), Sampling(temperature=0))
+        check_model(model, (), Sampling(temperature=0))
         super().__init__(model, tokenizer, template, name, dry_multiplier=dry_multiplier)
         self._lock = nullcontext()  # type: ignore[assignment]  # several talks at a time is the point
         self.context = self._capacity = min(context, self.context or context)

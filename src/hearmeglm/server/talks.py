@@ -124,6 +124,7 @@ class Talks:
             return ""
         text, clock = talk.said.content if talk.said else "", memory.clock if memory else None
         said = [m.content for m in talk.messages if m.role == "user"]
+        # before the guard around the model reads them: the base's answers are remembered, so only the rules run twice
         crisis = bool(memory and memory.session.worst.crisis) or guard().assess(said).crisis
         if clock is None and any(m.role == "assistant" for m in talk.messages):
             now = time.time()
