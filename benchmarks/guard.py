@@ -17,7 +17,16 @@ from hearmeglm.evals.crisis import load_cases
 from hearmeglm.run import git_commit
 from hearmeglm.safety.guard import Guard, Session
 from hearmeglm.safety.letters import calm_talks, letters
-from hearmeglm.safety.measure import Example, building, corpus, evaluate, rate, report
+from hearmeglm.safety.measure import (
+    Example,
+    building,
+    corpus,
+    evaluate,
+    evaluate_replies,
+    rate,
+    replies,
+    report,
+)
 
 BLIND = Path(__file__).with_name("blind")
 """Sets by authors who saw neither rules nor corpus; they measure and never build."""
@@ -112,6 +121,8 @@ def main() -> None:
         "all, in letters": in_letters(everything),
         "all, in everyday talks": in_everyday_talks(everything),
         "crisis suite": suite,
+        "replies, patterns": evaluate_replies(replies(BLIND / "replies"), trained=False),
+        "replies, all": evaluate_replies(replies(BLIND / "replies")),
     }
     text = json.dumps(result, ensure_ascii=False, indent=2)
     if opt.out:

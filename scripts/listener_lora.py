@@ -103,13 +103,10 @@ def worst(z: torch.Tensor, windows: Sequence[int]) -> torch.Tensor:
     return torch.stack([part.amax(0) for part in z.split(list(windows))])
 
 
-def fit(net: Net, data: Texts, rows: np.ndarray, held: np.ndarray) -> np.ndarray:
+def fit(net: Net, data: Texts, rows: np.ndarray, held: np.ndarray) -> None:
     """Train on the texts of `rows` in batches of like length, as `CYCLES` says; what is left is the mean of the cycles' ends.
 
     On the texts held back that mean is as good as asking both, and better than either (Izmailov et al. 2018, arXiv:1803.05407).
-
-    Returns:
-        (held, heads) log odds of the texts held back.
     """
     torch.manual_seed(SEED)
     rng = np.random.default_rng(SEED)
@@ -121,22 +118,21 @@ def fit(net: Net, data: Texts, rows: np.ndarray, held: np.ndarray) -> np.ndarray
     for epochs, rate in CYCLES:
         cycle(net, data, rows, epochs, rate, rng)
         ends.append({name: p.detach().clone() for name, p in trained.items()})
-        heard(net, data, held, "end of a cycle")
+        say(net, data, held, "end of a cycle")
     with torch.no_grad():
         for name, p in trained.items():
             p.copy_(torch.stack([end[name] for end in ends]).mean(0))
-    return heard(net, data, held, "mean of the cycles")
+    say(net, data, held, "mean of the cycles")
 
 
-def heard(net: Net, data: Texts, held: np.ndarray, name: str) -> np.ndarray:
-    """(held, heads) log odds; says how well they tell the texts apart."""
+def say(net: Net, data: Texts, held: np.ndarray, name: str) -> None:
+    """How well the heads tell the texts held back apart."""
     odds = logits(net.eval(), [data.ids[i] for i in held])[:, : len(HEADS)]
     areas = []
     for h, head in enumerate(HEADS):
         known = data.weight[held, h].numpy() > 0
         areas.append(f"{head} {roc_auc_score(data.y[held, h].numpy()[known], odds[known, h]):.4f}")
     print(f"{name}, AUC on the texts held back: {', '.join(areas)}", flush=True)
-    return odds
 
 
 def cycle(net: Net, data: Texts, rows: np.ndarray, epochs: int, rate: float, rng: np.random.Generator) -> None:

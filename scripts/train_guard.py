@@ -29,12 +29,13 @@ from scipy.sparse import csr_matrix
 from sklearn.linear_model import LogisticRegression
 
 from hearmeglm.data import starter
+from hearmeglm.models.load import STARTER, load_tokenizer
 from hearmeglm.safety.classifier import BUCKETS, gram_set
 from hearmeglm.safety.decision import HEADS, Found, Trust, decide, mixed
 from hearmeglm.safety.guard import RULES, WINDOWS, Guard
 from hearmeglm.safety.letters import calm_talks, letters
 from hearmeglm.safety.lexicon import HIGH, IMMINENT, KINDS, LOW, MODERATE
-from hearmeglm.safety.listener import load_base, token_windows
+from hearmeglm.safety.listener import features, fold, load_base, token_windows
 from hearmeglm.safety.measure import Example, building, corpus, psysuicide
 
 SEED = 7
@@ -168,31 +169,36 @@ def windows(tokenizer: Any, text: str) -> list[list[int]]:
 
 
 def base(
-    said: list[str], y: np.ndarray, w: np.ndarray, kinds: list[str], rows: np.ndarray, kept: Path
+    ids: list[list[list[int]]], y: np.ndarray, w: np.ndarray, kinds: list[str], rows: np.ndarray, kept: Path
 ) -> dict[str, np.ndarray]:
-    """What listener.npz takes of the base's fit on some rows, and the log odds by HEADS of the others, "held_out".
+    """What listener.npz takes of the base's fit on some rows; a fit already in `kept` is not made again.
 
-    A fit already in `kept` is not made again; one that held out another number of texts is an error.
+    Args:
+        ids: token ids of the windows of each text.
     """
     if not (kept / "fit.npz").is_file():
         kept.mkdir(parents=True, exist_ok=True)
-        tokenizer, model = load_base(max(LAYERS))
-        ids = [windows(tokenizer, text) for text in said]
         tokens = sum(len(window) for i in np.flatnonzero(rows) for window in ids[i])
         print(f"{rows.sum()} texts, {tokens} tokens", flush=True)
         kind = torch.tensor([KINDS.index(k) if k in KINDS else -100 for k in kinds])
         data = Texts(ids, torch.tensor(y, dtype=torch.float32), torch.tensor(w, dtype=torch.float32), kind)
         some = np.random.default_rng(SEED).permutation(np.flatnonzero(rows))
-        net = Net(model, [ids[i][0] for i in some[:2000]])
-        held_out = fit(net, data, some, np.flatnonzero(~rows))
-        np.savez(kept / "part.npz", held_out=held_out, **net.parts())
+        net = Net(load_base(max(LAYERS))[1], [ids[i][0] for i in some[:2000]])
+        fit(net, data, some, np.flatnonzero(~rows))
+        np.savez(kept / "part.npz", **net.parts())
         (kept / "part.npz").replace(kept / "fit.npz")
-    parts = dict(np.load(kept / "fit.npz"))
-    if len(parts["held_out"]) != np.sum(~rows):
-        raise SystemExit(
-            f"{kept}/fit.npz held out {len(parts['held_out'])} texts, now {np.sum(~rows)}: name another folder"
-        )
-    return parts
+    return dict(np.load(kept / "fit.npz"))
+
+
+def odds_of(parts: dict[str, np.ndarray], ids: list[list[list[int]]]) -> np.ndarray:
+    """(texts, 3) log odds by HEADS with a fit's parts: the worst of each text's windows."""
+    model = load_base(max(parts["layers"]))[1]
+    pairs = {n.removesuffix(".down") for n in parts if n.endswith(".down")}
+    fold(model, {n: (parts[f"{n}.down"].astype(np.float32), parts[f"{n}.up"].astype(np.float32)) for n in pairs})
+    read = features(model, [w for text in ids for w in text], parts["layers"].tolist(), int(parts["both_ways"]))
+    z = (read - parts["mean"]) / parts["scale"] @ parts["heads"][: len(HEADS)].astype(np.float32).T
+    ends = np.cumsum([len(text) for text in ids])[:-1]
+    return np.stack([part.max(0) for part in np.split(z + parts["bias"][: len(HEADS)], ends)])
 
 
 def decision(
@@ -302,8 +308,10 @@ def main() -> None:
     if opt.linear_only:
         return
     kinds = [e.kind if e.source == "own" else "" for e in examples]
-    parts = base(said, y, w, kinds, rows, opt.base)
-    both = np.concatenate([parts.pop("held_out"), z[~rows]], axis=1)
+    tokenizer = load_tokenizer(STARTER)
+    ids = [windows(tokenizer, text) for text in said]
+    parts = base(ids, y, w, kinds, rows, opt.base)
+    both = np.concatenate([odds_of(parts, [ids[i] for i in np.flatnonzero(~rows)]), z[~rows]], axis=1)
     mix, trust = decision(both, *of_held, opt.false_alarms)
     show("rules + linear + base", held, of_held[0], both, mix, trust)
     with open(opt.out / "listener.npz", "wb") as out:

@@ -48,7 +48,9 @@ def pytest_runtest_makereport(item, call):
     return report
 
 
-@pytest.fixture(scope="module")  # while playwright runs, its event loop is this thread's: later modules may need their own
+@pytest.fixture(
+    scope="module"
+)  # while playwright runs, its event loop is this thread's: later modules may need their own
 def browser():
     playwright = pytest.importorskip(
         "playwright.sync_api", reason="playwright is not installed (pip install playwright)"

@@ -114,7 +114,7 @@ def test_an_elevated_state_outlives_a_restart_and_holds_no_text() -> None:
     assert not again.last.crisis
 
 
-@pytest.mark.parametrize("name", ["zh.yaml", "en.yaml", "normal.yaml", "weights.npz", "listener.npz"])
+@pytest.mark.parametrize("name", ["zh.yaml", "en.yaml", "normal.yaml", "weights.npz", "listener.npz", "replies.npz"])
 @pytest.mark.parametrize("damage", ["cut", "garbage", "missing"])
 def test_a_damaged_rules_file_closes_the_guard_and_it_says_so(tmp_path: Path, name: str, damage: str) -> None:
     folder = tmp_path / "rules"

@@ -6,8 +6,9 @@ import pytest
 from hearmeglm.safety import hotlines
 from hearmeglm.safety.guard import RULES
 from hearmeglm.safety.lexicon import KINDS
-from hearmeglm.safety.output import REASONS, check_reply
+from hearmeglm.safety.output import check_reply
 from hearmeglm.safety.replies import INSTEAD, LAST_RESORT, OTHERS, language_of, reply, was_shown
+from hearmeglm.safety.reply_heads import REASONS
 
 BAD = [
     ("你可以试试割腕", "method"),

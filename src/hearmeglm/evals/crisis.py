@@ -101,7 +101,7 @@ def load_cases(path: Path = SUITE) -> list[Case]:
 
 def score_reply(reply: str, region: str = "CN") -> dict[str, bool]:
     """The yes/no items of one reply to somebody in danger. An empty reply abandons."""
-    problems = {p.reason for p in check_reply(reply, region=region, crisis=True)}
+    problems = {p.reason for p in check_reply(reply, region=region, crisis=True, trained=False)}
     known = numbers(region)
     digits = {re.sub(r"\D", "", n) for n in re.findall(r"\d[\d \-]*\d", reply)}
     return {

@@ -27,6 +27,7 @@ from .decision import Alarm, Assessment, Found, Trust, closed, decide, mixed, ra
 from .lexicon import HIGH, IMMINENT, KINDS, LEVELS, LOW, MODERATE, NONE, Context, Hit, Language
 from .listener import Heard, Listener
 from .normal import HAS_EN, HAS_ZH, Normaliser
+from .reply_heads import ReplyHeads
 
 RULES = Path(__file__).with_name("rules")
 SIGNS_CRISIS, SIGNS_RISK = 3.5, 2.0
@@ -94,12 +95,13 @@ class _Read:
 
 @dataclass(frozen=True)
 class Guard:
-    """Compiled rules and weights; `broken` says why it is closed."""
+    """Compiled rules and weights; `replies` serves `output.check_reply`; `broken` says why it is closed."""
 
     normalise: Normaliser | None = None
     languages: tuple[Language, ...] = ()
     classifier: Classifier | None = None
     listener: Listener | None = None
+    replies: ReplyHeads | None = None
     broken: str = ""
 
     @classmethod
@@ -122,7 +124,9 @@ class Guard:
             classifier = Classifier.load(folder / name) if depth >= 1 else None
             name = "listener.npz"
             listener = Listener.load(folder / name) if depth >= 2 else None
-            return cls(normaliser, tuple(languages), classifier, listener)
+            name = "replies.npz"
+            replies = ReplyHeads.load(folder / name, listener) if listener is not None else None
+            return cls(normaliser, tuple(languages), classifier, listener, replies)
         except Exception as err:
             return cls(broken=f"{name}: {' '.join(str(err).split())[:160] or type(err).__name__}")
 

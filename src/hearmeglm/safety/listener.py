@@ -116,21 +116,28 @@ class Listener:
             keys = [hashlib.sha256(f"{windows}:{size}:{t}".encode("utf-8", "surrogatepass")).digest() for t in texts]
             new = {k: t for k, t in zip(keys, texts, strict=True) if k not in self._known}
             found = {k: self._known[k] for k in keys if k not in new}
-            if new:
-                tokenizer, model = self._loaded
-                ids = [
-                    (key, part) for key, text in new.items() for part in token_windows(tokenizer, text, windows, size)
-                ]
-                read = features(model, [part for _, part in ids], self.layers, self.both_ways)
-                z = (read - self.mean) / self.scale
-                for (key, _), row in zip(ids, z @ self.heads.T + self.bias, strict=True):
-                    n = len(HEADS)
+            for key, read in zip(new, self.read(list(new.values()), windows, size) or [], strict=True):
+                n = len(HEADS)
+                for row in read @ self.heads.T + self.bias:
                     heard = Heard(tuple(row[:n].tolist()), KINDS[int(row[n:].argmax())])
                     found[key] = heard.worse(found.get(key, heard))
             self._known.update(found)
             while len(self._known) > REMEMBERED:
                 self._known.popitem(last=False)
             return [found[k] for k in keys]
+
+    def read(self, texts: Sequence[str], windows: int = 1, size: int = MAX_TOKENS) -> list[Floats] | None:
+        """Standardised features of each text's windows, (windows, d); None where the base cannot be loaded. Arguments as `hear`'s."""
+        with self._lock:
+            if not self._ready():
+                return None
+            tokenizer, model = self._loaded
+            parts = [token_windows(tokenizer, text, windows, size) for text in texts]
+            if not parts:
+                return []
+            flat = features(model, [part for of_text in parts for part in of_text], self.layers, self.both_ways)
+            ends = np.cumsum([len(of_text) for of_text in parts])[:-1]
+            return np.split((flat - self.mean) / self.scale, ends)
 
     def within(self, text: str, size: int = MAX_TOKENS) -> bool:
         """Whether `hear`, with one window of `size` tokens, reads all of a text; the base must have been loaded by it."""

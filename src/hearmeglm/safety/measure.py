@@ -21,6 +21,8 @@ from ..errors import DataError
 from ..files import read_json
 from .guard import Guard
 from .lexicon import KINDS, LEVELS
+from .output import check_reply
+from .reply_heads import REASONS
 
 CORPUS = Path(__file__).with_name("corpus")
 UNRELATED = "与自杀/自伤/攻击行为无关"
@@ -96,6 +98,42 @@ def psysuicide(path: Path) -> list[Example]:
             )
         )
     return out
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A labelled reply of a model: "ok", "number", or one of `reply_heads.REASONS`."""
+
+    label: str
+    text: str
+    lang: str
+
+
+def replies(folder: Path = CORPUS / "replies", names: str = "*.tsv") -> list[Reply]:
+    """The project's own replies in the files called so (lines `label<TAB>reply`; a file's name begins with the language).
+
+    Raises:
+        DataError: a line of another form.
+    """
+    out = []
+    for path in sorted(folder.glob(names)):
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+            label, tab, text = line.partition("\t")
+            if not tab or label not in ("ok", "number", *REASONS):
+                raise DataError(f"expected `label<TAB>reply`, found {line[:40]!r}", where=f"{path.name}:{number}")
+            out.append(Reply(label, text, path.stem[:2]))
+    return out
+
+
+def evaluate_replies(examples: Iterable[Reply], *, trained: bool = True) -> dict[str, Any]:
+    """Share of bad replies that `output.check_reply` refuses in a crisis, by reason and language, and of good ones."""
+    groups: dict[str, list[bool]] = defaultdict(list)
+    for e in examples:
+        refused = bool(check_reply(e.text, crisis=True, trained=trained))
+        name = "false alarms" if e.label == "ok" else "recall"
+        for key in (name, f"{name} lang={e.lang}", *([] if e.label == "ok" else [f"recall {e.label}"])):
+            groups[key].append(refused)
+    return {k: rate(v) for k, v in sorted(groups.items())}
 
 
 def building(example: Example) -> bool:

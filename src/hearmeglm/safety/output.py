@@ -3,7 +3,8 @@
     problems = check_reply(text, region="CN", crisis=True)      # () means it may be shown
 
 Reasons: method, validation, number (a telephone number that is not in the hotline table), diagnosis, prescription, human, licence,
-companion (a lover, a relative, the only one who understands), and, in a crisis, abandon. A damaged rules file gives the reason `closed`, so nothing unchecked is shown.
+companion (a lover, a relative, the only one who understands), and, in a crisis, abandon. Patterns (`rules/output.yaml`, the hotline table) find what was thought of,
+trained heads (`reply_heads`) what only sounds like it. A damaged file gives the reason `closed`, so nothing unchecked is shown.
 """
 
 from __future__ import annotations
@@ -16,10 +17,10 @@ from pathlib import Path
 
 from . import hotlines
 from .guard import RULES, _tree, guard
+from .reply_heads import REASONS
 
 _OF_JERRY = ("human", "licence", "companion", "abandon")
 """What Jerry would say of itself: nothing in the clause excuses it."""
-REASONS = ("method", "validation", "diagnosis", "prescription", "human", "licence", "companion", "abandon")
 _NUMBER = re.compile(r"(?<![\d.])\+?(?:\(\d{1,4}\)[ \-]?)?\d(?:[\d \-–.]{0,18}\d)?(?![\d.]*\d)")
 _DIAL = re.compile(
     r"电话|热线|拨打?|致电|打给|打(?:一下|这个号)?[:：]?(?=\s*\d)|这个号|联系|号码|专线|短信|\b(?:call|dial|phone|text|hotline|helpline|lifeline|number|contact|reach)",
@@ -120,6 +121,7 @@ def check_reply(
     region: str | None = None,
     crisis: bool = False,
     roleplay: bool = False,
+    trained: bool = True,
     rules: Path = RULES / "output.yaml",
 ) -> tuple[Problem, ...]:
     """What is wrong with a reply; empty if it may be shown.
@@ -128,19 +130,23 @@ def check_reply(
         region: only this region's numbers pass; None lets every number of the table pass.
         crisis: also refuse replies that turn the person away.
         roleplay: a companion may be played (the policy's `companion_roleplay`).
+        trained: ask the trained heads too, if the shipped guard has its model-based layer.
     """
     compiled = _rules(rules)
     normalise = guard().normalise
     if isinstance(compiled, str) or normalise is None:
         return (Problem("closed", compiled if isinstance(compiled, str) else guard().broken),)
+    allowed = {reason for reason, so in (("abandon", not crisis), ("companion", roleplay)) if so}
     plain = _QUOTED.sub("“”", normalise(text))
-    found = []
+    found = {}
     for reason, pattern in compiled.items():
-        if (reason == "abandon" and not crisis) or (reason == "companion" and roleplay):
-            continue
-        if match := pattern.search(plain):
-            found.append(Problem(reason, match[0][:60]))
-    return (*found, *(Problem("number", n) for n in unknown_numbers(text, region)))
+        if reason not in allowed and (match := pattern.search(plain)):
+            found[reason] = match[0][:60]
+    heads, listener = guard().replies, guard().listener
+    if trained and heads is not None and listener is not None:
+        for reason, part in heads.find(text, listener, allowed):
+            found.setdefault(reason, part[:60])
+    return (*(Problem(*of) for of in found.items()), *(Problem("number", n) for n in unknown_numbers(text, region)))
 
 
 def _in_figures(text: str) -> str:
