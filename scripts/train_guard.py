@@ -259,7 +259,7 @@ def main() -> None:
     args.add_argument(
         "--false-alarms",
         type=float,
-        default=0.05,
+        default=0.07,
         help="share of held-back texts without a crisis that may raise an alarm",
     )
     args.add_argument("--base", type=Path, default=Path("runs/guard"), help="keeps the fit of the base")

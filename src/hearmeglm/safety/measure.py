@@ -126,7 +126,7 @@ def replies(folder: Path = CORPUS / "replies", names: str = "*.tsv") -> list[Rep
 
 
 def evaluate_replies(examples: Iterable[Reply], *, trained: bool = True) -> dict[str, Any]:
-    """Share of bad replies that `output.check_reply` refuses in a crisis, by reason and language, and of good ones."""
+    """Share of bad replies that `output.check_reply` refuses in a crisis, wherever its numbers belong, by reason and language, and of good ones."""
     groups: dict[str, list[bool]] = defaultdict(list)
     for e in examples:
         refused = bool(check_reply(e.text, crisis=True, trained=trained))

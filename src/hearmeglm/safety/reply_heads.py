@@ -29,15 +29,19 @@ WINDOWS = 2
 """Of sentences longer than the layer reads at once, so many windows are read."""
 REMEMBERED = 4096
 """Answers kept, by a digest of the sentences: a reply is checked again with each sentence that it grows by."""
-_SENTENCE = re.compile(r"(?<=[。！？!?；\n])(?![”’」』\"'。！？!?])|(?<=[.…])(?=\s)")
+_SENTENCE = re.compile(r"(?<=[。！？!?；\n])(?![”’」』\"'。！？!?])|(?<=[.…])(?=\s)|(?<=[.!?][\"'”])(?=\s)")
 
 
 def pairs(text: str) -> list[str]:
     """Each sentence with the one before it; a text of one sentence is itself."""
-    sentences = [part for part in _SENTENCE.split(text) if part.strip()]
-    if len(sentences) < 2:
+    spans, start = [], 0
+    for part in _SENTENCE.split(text):
+        end = start + len(part)
+        spans += [(start, end)] if part.strip() else []
+        start = end
+    if len(spans) < 2:
         return [text.strip()]
-    return [f"{one}{two}".strip() for one, two in pairwise(sentences)]
+    return [text[start:end].strip() for (start, _), (_, end) in pairwise(spans)]
 
 
 def fingerprint(listener: Listener) -> str:
@@ -46,6 +50,7 @@ def fingerprint(listener: Listener) -> str:
     for name in sorted(listener.updates):
         for factor in listener.updates[name]:
             digest.update(factor.tobytes())
+    digest.update(listener.mean.tobytes() + listener.scale.tobytes())
     return digest.hexdigest()[:16]
 
 
@@ -92,12 +97,11 @@ class ReplyHeads:
         with self._lock:
             read = self._read(said, listener)
         wrong: dict[str, str] = {}
-        allowed = [reason in skip for reason in REASONS]
+        asked = [n for n, reason in enumerate(REASONS, 1) if reason not in skip]
         for part, rows in zip(said, read, strict=False):
             for row in rows:
-                bad = np.where(allowed, -np.inf, row[1:])
-                if odds(bad, row[0]) >= self.least:
-                    wrong.setdefault(REASONS[int(bad.argmax())], part)
+                if asked and odds(row[asked], row[0]) >= self.least:
+                    wrong.setdefault(REASONS[asked[int(row[asked].argmax())] - 1], part)
         return list(wrong.items())
 
     def _read(self, said: list[str], listener: Listener) -> list[Floats]:
