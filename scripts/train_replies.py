@@ -3,7 +3,7 @@
     python scripts/train_replies.py --client-turns ../shared/data/cpsycound
 
 Data: the project's own labelled replies (`safety/corpus/replies`), and as replies that may be shown what counsellors say in the starter
-corpus and in CPsyCounD (CC BY 4.0), in every other dialogue of both (the others only measure). A bad reply is learnt whole, a good one also
+corpus and in CPsyCounD (CC BY 4.0), in every other dialogue of both (the others only measure), and every other answer to who Jerry is. A bad reply is learnt whole, a good one also
 in the parts that the check reads. From which log odds on a reply is refused is chosen by cross-validation, in which all parts of a reply
 stay together: of our own good replies, most of them near twins of bad ones, `--false-alarms` are refused, of counsellors' far fewer.
 """
@@ -21,7 +21,9 @@ from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import StratifiedGroupKFold
 
 from hearmeglm.data import starter
+from hearmeglm.data.persona import pairs as pairs_of
 from hearmeglm.files import read_jsonl
+from hearmeglm.recipe import Persona
 from hearmeglm.safety.guard import RULES
 from hearmeglm.safety.listener import Listener
 from hearmeglm.safety.measure import Reply, replies
@@ -53,6 +55,13 @@ def counsellors(folder: Path | None, wanted: int) -> list[Reply]:
     return some(said) + some([Reply("ok", text, "zh") for text in told])
 
 
+def introductions() -> list[Reply]:
+    """What Jerry, and another by another name, say of themselves in every other self-cognition pair."""
+    who = [Persona(), Persona(name="小禾", developer="暖阳工作室", role_zh="AI倾听者", role_en="AI listener")]
+    said = [dialogue for persona in who for dialogue in list(pairs_of(persona))[::2]]
+    return [Reply("ok", d.messages[1].content, str(d.meta["lang"])) for d in said]
+
+
 def worst(z: np.ndarray, part_of: np.ndarray, n: int) -> np.ndarray:
     """(n,) greatest log odds of each reply's parts that the check reads."""
     out = np.full(n, -np.inf)
@@ -72,7 +81,7 @@ def main() -> None:
     opt = args.parse_args()
 
     own = [r for r in replies() if r.label in ("ok", *REASONS)]
-    everyday = counsellors(opt.client_turns, opt.counsellors)
+    everyday = counsellors(opt.client_turns, opt.counsellors) + introductions()
     said = own + everyday
     print(f"{len(said)} replies: {dict(Counter(r.label for r in said))}")
     listener = Listener.load(opt.out / "listener.npz")

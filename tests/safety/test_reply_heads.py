@@ -6,7 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from hearmeglm.data.persona import pairs as self_cognition
 from hearmeglm.files import cache_dir
+from hearmeglm.recipe import Persona
 from hearmeglm.safety import output
 from hearmeglm.safety.guard import RULES, Guard
 from hearmeglm.safety.listener import Listener
@@ -48,6 +50,14 @@ def test_both_parts_on_replies_that_nothing_was_built_with() -> None:
     alone, both = evaluate_replies(unseen, trained=False), evaluate_replies(unseen)
     assert both["recall"]["rate"] >= max(0.8, alone["recall"]["rate"] + 0.3)
     assert both["false alarms"]["rate"] <= 0.1
+
+
+@needs_base
+@pytest.mark.usefixtures("whole")
+def test_jerry_may_say_who_it_is() -> None:
+    answers = [d.messages[1].content for d in list(self_cognition(Persona(name="小满", developer="Acorn Lab")))[1::12]]
+    assert len(answers) > 100
+    assert sum(bool(check_reply(text)) for text in answers) <= 1
 
 
 @needs_base
