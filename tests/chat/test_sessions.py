@@ -233,3 +233,32 @@ def test_a_file_keeps_the_retention_it_was_set_to(tmp_path: Path) -> None:
         assert store.retention_days == 30
     assert Policy().retention is None  # type: ignore[call-arg]
     assert Policy(retention_days=30).retention == 30  # type: ignore[call-arg]
+
+
+CLOSED_BESIDE = """
+import sys
+from pathlib import Path
+from threading import Thread
+from hearmeglm.chat.sessions import SessionStore
+
+def read(store):
+    try:
+        while True:
+            store.retention_days
+    except Exception as err:
+        assert "closed" in str(err), err
+
+for n in range(100):
+    store = SessionStore(Path(sys.argv[1]) / f"{n}.db", retention_days=1)
+    readers = [Thread(target=read, args=(store,)) for _ in range(2)]
+    for reader in readers:
+        reader.start()
+    store.close()
+    for reader in readers:
+        reader.join()
+"""
+
+
+def test_a_store_closed_beside_its_readers_does_not_crash_the_process(tmp_path: Path) -> None:
+    done = subprocess.run([sys.executable, "-c", CLOSED_BESIDE, str(tmp_path)], capture_output=True, timeout=120)
+    assert done.returncode == 0, done.stderr.decode()

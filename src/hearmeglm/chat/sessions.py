@@ -127,7 +127,8 @@ class SessionStore:
 
     @property
     def retention_days(self) -> float | None:
-        row = self._db.execute("SELECT value FROM meta WHERE name = 'retention_days'").fetchone()
+        with self._lock:  # never beside `close`: SQLite would crash the process
+            row = self._db.execute("SELECT value FROM meta WHERE name = 'retention_days'").fetchone()
         return float(row[0]) if row else None
 
     def append(self, sid: str, name: str, *messages: Message, state: Any = None, new: bool = True) -> None:
