@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from peft import LoraConfig, get_peft_model, get_peft_model_state_dict
+from peft import LoraConfig, get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
 from sklearn.metrics import roc_auc_score
 from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -23,11 +23,11 @@ from hearmeglm.safety.decision import HEADS
 from hearmeglm.safety.lexicon import KINDS
 from hearmeglm.safety.listener import MODULES, batches, features, pool, run_layers
 
-SEED, RANK, ALPHA = 11, 8, 16
+SEED, RANK, ALPHA = 11, 8, 2
 LAYERS, BOTH_WAYS = (6, 9, 12), 6
 BATCH, DROPOUT = 16, 0.2
 CYCLES = ((2, 5e-4), (1, 2e-4))
-"""(epochs, learning rate at the start): each warms up, falls to 0 along a cosine, and begins with a fresh optimizer (warm restarts, Loshchilov and Hutter 2016, arXiv:1608.03983)."""
+"""(epochs, learning rate at the start) of a fit from nothing; one that goes on from another makes the last only. Each warms up, falls to 0 along a cosine, and begins with a fresh optimizer (warm restarts, Loshchilov and Hutter 2016, arXiv:1608.03983)."""
 
 
 @dataclass
@@ -46,20 +46,39 @@ class Texts:
 
 
 class Net(nn.Module):
-    """The base with fresh updates, pooling and heads; takes `base` over."""
+    """The base with updates, pooling and heads; takes `base` over."""
 
-    def __init__(self, base: Any, sample: Sequence[Sequence[int]]) -> None:
-        """sample: texts on which the untouched base's features are standardised."""
+    def __init__(self, base: Any, sample: Sequence[Sequence[int]], start: dict[str, np.ndarray] | None = None) -> None:
+        """sample: texts on which the untouched base's features are standardised. start: `parts` of the fit to go on from, else fresh ones."""
         super().__init__()
         torch.manual_seed(SEED)
-        read = features(base, sample, LAYERS, BOTH_WAYS)
-        self.mean, self.scale = torch.tensor(read.mean(0)), torch.tensor(read.std(0) + 1e-3)
+        if start is None:
+            read = features(base, sample, LAYERS, BOTH_WAYS)
+            start = {"mean": read.mean(0), "scale": read.std(0) + 1e-3}
+        downs = [value for name, value in start.items() if name.endswith(".down")]
+        rank = len(downs[0]) if downs else RANK
+        self.started = bool(downs)
+        self.mean, self.scale = torch.tensor(start["mean"]), torch.tensor(start["scale"])
         trained = [f"layers.{i}.{module}" for i in range(max(LAYERS)) for module in MODULES]
-        config = LoraConfig(r=RANK, lora_alpha=ALPHA, target_modules=trained)
+        config = LoraConfig(r=rank, lora_alpha=ALPHA * rank, target_modules=trained)
         self.updated = get_peft_model(base, config)  # float32 updates of bfloat16 weights
         self.heads = nn.Linear(len(self.mean), len(HEADS) + len(KINDS))
         nn.init.zeros_(self.heads.weight)
         nn.init.zeros_(self.heads.bias)
+        if downs:
+            self.take(start)
+
+    def take(self, parts: dict[str, np.ndarray]) -> None:
+        """Put another fit's updates and heads in place."""
+        state = {}
+        for key in get_peft_model_state_dict(self.updated):
+            name, side = _place(key)
+            value = torch.tensor(parts[f"{name}.{side}"].astype(np.float32))
+            state[key] = value if side == "down" else value / ALPHA
+        set_peft_model_state_dict(self.updated, state)
+        with torch.no_grad():
+            self.heads.weight.copy_(torch.tensor(parts["heads"].astype(np.float32)))
+            self.heads.bias.copy_(torch.tensor(parts["bias"]))
 
     def forward(self, ids: Sequence[Sequence[int]]) -> torch.Tensor:
         """(n, outputs) logits of windows."""
@@ -83,10 +102,15 @@ class Net(nn.Module):
             "bias": self.heads.bias.detach().numpy(),
         }
         for key, value in get_peft_model_state_dict(self.updated).items():
-            name, _, side = key.removeprefix("base_model.model.").removesuffix(".weight").rpartition(".lora_")
-            factor = value if side == "A" else value * (ALPHA / RANK)
-            out[f"{name}.{'down' if side == 'A' else 'up'}"] = factor.numpy().astype(np.float16)
+            name, side = _place(key)
+            out[f"{name}.{side}"] = (value if side == "down" else value * ALPHA).numpy().astype(np.float16)
         return out
+
+
+def _place(key: str) -> tuple[str, str]:
+    """PEFT's name of a factor -> (the module's name, "down" or "up")."""
+    name, _, side = key.removeprefix("base_model.model.").removesuffix(".weight").rpartition(".lora_")
+    return name, {"A": "down", "B": "up"}[side]
 
 
 def loss_of(z: torch.Tensor, data: Texts, pick: torch.Tensor) -> torch.Tensor:
@@ -104,7 +128,7 @@ def worst(z: torch.Tensor, windows: Sequence[int]) -> torch.Tensor:
 
 
 def fit(net: Net, data: Texts, rows: np.ndarray, held: np.ndarray) -> None:
-    """Train on the texts of `rows` in batches of like length, as `CYCLES` says; what is left is the mean of the cycles' ends.
+    """Train on the texts of `rows` in batches of like length, as `CYCLES` says; what is left is the mean of the cycles' ends (and of the fit that it went on from).
 
     On the texts held back that mean is as good as asking both, and better than either (Izmailov et al. 2018, arXiv:1803.05407).
     """
@@ -114,8 +138,8 @@ def fit(net: Net, data: Texts, rows: np.ndarray, held: np.ndarray) -> None:
     for layer in net.updated.get_base_model().layers:  # half as fast again; needs a C++ compiler
         layer.compile(dynamic=True)
     trained = {name: p for name, p in net.named_parameters() if p.requires_grad}
-    ends = []
-    for epochs, rate in CYCLES:
+    ends = [{name: p.detach().clone() for name, p in trained.items()}] if net.started else []
+    for epochs, rate in CYCLES[-1:] if net.started else CYCLES:
         cycle(net, data, rows, epochs, rate, rng)
         ends.append({name: p.detach().clone() for name, p in trained.items()})
         say(net, data, held, "end of a cycle")

@@ -5,7 +5,7 @@
 Data: the building half of PsySUICIDE's validation split (MIT), the building half of the project's own corpus, and, as plain
 negatives, client turns of CPsyCounD (CC BY 4.0) in which no rule finds anything, and what clients say in the starter corpus's talks
 without danger, alone and as talks; letters and threads, lines of the corpus within what clients tell in both, and harmless lines (`safety.letters`);
-and starts, the corpus's harmless talks up to some message.
+and of the corpus's harmless talks starts, up to some message, and fragments, single messages.
 The measuring halves are never read here except to be left out (`safety.measure.building`; of CPsyCounD and the starter corpus, every other dialogue).
 
 What `DECIDING` names is held back from both layers: on it the decision is learnt, how the layers' log odds and the rules' findings
@@ -40,8 +40,8 @@ from hearmeglm.safety.measure import Example, building, corpus, psysuicide
 
 SEED = 7
 LETTERS, THREADS, LETTER_LENGTH = 2000, 1600, 190
-STARTS = 1500
-"""Talks without danger that are also learnt up to some message, as the guard meets them."""
+STARTS, FRAGMENTS = 1500, 8000
+"""Talks without danger that are also learnt up to some message, and messages of such talks that are also learnt alone, as the guard meets them."""
 DECIDING = {
     "_extra_voices7": 0.0,
     "_extra_spec": 0.67,
@@ -54,6 +54,7 @@ DECIDING = {
     "_extra_kinds": 0.8,
     "_extra_voices11": 0.8,
     "_extra_tester": 0.8,
+    "_extra_counsel": 0.8,
 }
 """Files of the corpus, and from which share of each label's lines on they decide (neighbours are often twins); besides, every fourth text of PsySUICIDE's half and talk of the starter corpus's."""
 POSTS = ("psysuicide-", "_extra_posts3", "_extra_posts4", "_extra_posts5", "_extra_posts6", "_extra_posts7")
@@ -129,9 +130,19 @@ def starts(talks: list[Example]) -> list[Example]:
     return [replace(e, id=f"{e.id}-start", turns=e.turns[: int(rng.integers(1, len(e.turns)))]) for e in drawn]
 
 
+def fragments(talks: list[Example]) -> list[Example]:
+    """Messages of talks without danger, each alone, evenly drawn: odd and private, as answers are whose question nobody sees."""
+    said = [
+        replace(e, id=f"{e.id}-fragment{n}", turns=(turn,), kind="none")
+        for e in talks
+        for n, turn in enumerate(e.turns)
+    ]
+    return [said[i] for i in np.random.default_rng(SEED).permutation(len(said))[:FRAGMENTS]]
+
+
 def source_id(example: Example) -> str:
-    """Id of the line or talk that a letter, a thread or a start was made from, or its own."""
-    return re.split("-(?:letter|thread|start)", example.id)[0]
+    """Id of the line or talk that a letter, a thread, a start or a fragment was made from, or its own."""
+    return re.split("-(?:letter|thread|start|fragment)", example.id)[0]
 
 
 def labels(examples: list[Example]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -169,12 +180,18 @@ def windows(tokenizer: Any, text: str) -> list[list[int]]:
 
 
 def base(
-    ids: list[list[list[int]]], y: np.ndarray, w: np.ndarray, kinds: list[str], rows: np.ndarray, kept: Path
+    ids: list[list[list[int]]],
+    y: np.ndarray,
+    w: np.ndarray,
+    kinds: list[str],
+    rows: np.ndarray,
+    kept: Path,
+    start: Path | None,
 ) -> dict[str, np.ndarray]:
     """What listener.npz takes of the base's fit on some rows; a fit already in `kept` is not made again.
 
     Args:
-        ids: token ids of the windows of each text.
+        ids: token ids of the windows of each text. start: fit to go on from.
     """
     if not (kept / "fit.npz").is_file():
         kept.mkdir(parents=True, exist_ok=True)
@@ -183,7 +200,8 @@ def base(
         kind = torch.tensor([KINDS.index(k) if k in KINDS else -100 for k in kinds])
         data = Texts(ids, torch.tensor(y, dtype=torch.float32), torch.tensor(w, dtype=torch.float32), kind)
         some = np.random.default_rng(SEED).permutation(np.flatnonzero(rows))
-        net = Net(load_base(max(LAYERS))[1], [ids[i][0] for i in some[:2000]])
+        model, sample = load_base(max(LAYERS))[1], [ids[i][0] for i in some[:2000]]
+        net = Net(model, sample, dict(np.load(start)) if start else None)
         fit(net, data, some, np.flatnonzero(~rows))
         np.savez(kept / "part.npz", **net.parts())
         (kept / "part.npz").replace(kept / "fit.npz")
@@ -263,6 +281,7 @@ def main() -> None:
         help="share of held-back texts without a crisis that may raise an alarm",
     )
     args.add_argument("--base", type=Path, default=Path("runs/guard"), help="keeps the fit of the base")
+    args.add_argument("--start", type=Path, help="fit.npz or listener.npz to go on from, for one more epoch")
     args.add_argument("--linear-only", action="store_true", help="leave listener.npz alone")
     args.add_argument("--out", type=Path, default=RULES)
     opt = args.parse_args()
@@ -281,7 +300,7 @@ def main() -> None:
     harmless_talks = [e for e in examples if e.source == "own" and len(e.turns) > 1 and not e.risk]
     examples += letters(lines, calm, wanted=LETTERS, longest=LETTER_LENGTH, seed=SEED)
     examples += letters(lines, calm, wanted=THREADS, longest=LETTER_LENGTH, seed=SEED + 1, apart=True)
-    examples += starts(harmless_talks)
+    examples += starts(harmless_talks) + fragments(harmless_talks)
     usual = [(lang, said) for lang, said in talks if not GUARD.assess(said).risk]
     examples += everyday([talk for n, talk in enumerate(usual) if n % 4], "starter")
     held_back = everyday(usual[::4], "starter-deciding")
@@ -310,7 +329,7 @@ def main() -> None:
     kinds = [e.kind if e.source == "own" else "" for e in examples]
     tokenizer = load_tokenizer(STARTER)
     ids = [windows(tokenizer, text) for text in said]
-    parts = base(ids, y, w, kinds, rows, opt.base)
+    parts = base(ids, y, w, kinds, rows, opt.base, opt.start)
     both = np.concatenate([odds_of(parts, [ids[i] for i in np.flatnonzero(~rows)]), z[~rows]], axis=1)
     mix, trust = decision(both, *of_held, opt.false_alarms)
     show("rules + linear + base", held, of_held[0], both, mix, trust)
@@ -341,7 +360,7 @@ def show(
 
 
 def _group(example: Example) -> str:
-    if made := re.search("-(letter|thread|start)", example.id):
+    if made := re.search("-(letter|thread|start|fragment)", example.id):
         return f"{made[1]}s"
     return next((name for name in DECIDING if name in example.id), example.source)
 
