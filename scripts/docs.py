@@ -1,4 +1,4 @@
-"""Write docs/reference/ from the code: every recipe key and every command. `--check` fails if a page is stale."""
+"""Write docs/reference/ from the code and from what was measured: recipe keys, commands, the guard's figures. `--check` fails if a page is stale."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import get_args, get_origin
 
+from guard_page import guard_page
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
@@ -113,7 +114,7 @@ def cli_page() -> str:
 def main() -> int:
     """Write the pages, or with --check compare them."""
     stale = []
-    for name, text in (("recipe.md", recipe_page()), ("cli.md", cli_page())):
+    for name, text in (("recipe.md", recipe_page()), ("cli.md", cli_page()), ("guard.md", MADE + guard_page())):
         path = PAGES / name
         if "--check" in sys.argv:
             if not path.is_file() or path.read_text(encoding="utf-8") != text:

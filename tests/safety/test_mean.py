@@ -48,3 +48,17 @@ def test_updates_and_log_odds_are_the_means_of_both() -> None:
 def test_fits_that_read_other_layers_have_no_mean() -> None:
     with pytest.raises(SystemExit, match="same layers"):
         SCRIPTED.mean_of(_fit(1), _fit(2, (6, 9)))
+
+
+def test_a_trimmed_mean_is_the_nearest_of_its_rank() -> None:
+    mean = SCRIPTED.mean_of(_fit(1), _fit(2))
+    name = "layers.0.mlp.up_proj"
+    whole = mean[f"{name}.up"].astype(float) @ mean[f"{name}.down"].astype(float)
+    left, values, right = np.linalg.svd(whole)
+    for rank in (2, 4):
+        parts = SCRIPTED.trimmed(mean, rank)
+        assert parts[f"{name}.down"].shape == (rank, whole.shape[1])
+        nearest = left[:, :rank] * values[:rank] @ right[:rank]
+        found = parts[f"{name}.up"].astype(float) @ parts[f"{name}.down"].astype(float)
+        np.testing.assert_allclose(found, nearest, atol=5e-3)
+        np.testing.assert_array_equal(parts["heads"], mean["heads"])
