@@ -320,7 +320,10 @@ def main() -> None:
         flush=True,
     )
 
-    z, models = linear(masked, y, w, rows)
+    whole = np.array(
+        ["-fragment" not in e.id for e in examples]
+    )  # n-grams learn nothing from half a sentence but doubt
+    z, models = linear(masked, y, w, rows & whole)
     held = [e for e, learnt in zip(examples, rows, strict=True) if not learnt]
     of_held = (
         [f for f, learnt in zip(found, rows, strict=True) if not learnt],
