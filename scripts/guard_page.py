@@ -13,13 +13,13 @@ from hearmeglm.safety.measure import rate
 RESULT = Path(__file__).parents[1] / "benchmarks" / "guard.json"
 NAMES = {
     "own": ("自写语料的测量一半", "own corpus, measuring half"),
-    "psy": ("PsySUICIDE 的测量一半", "PsySUICIDE, measuring half"),
     "blind7": ("第七批：只照规格写的", "seventh: from the specification alone"),
     "blind8": ("第八批：来访者口吻", "eighth: in the manner of clients"),
     "blind9": ("第九批：只照规格写的", "ninth: from the specification alone"),
     "blind10": ("第十批：只照规格写的", "tenth: from the specification alone"),
     "blind11": ("第十一批：只照规格写的", "eleventh: from the specification alone"),
     "blind12": ("第十二批：只照规格写的", "twelfth: from the specification alone"),
+    "all": ("合计", "**together**"),
     "letters": ("长信：测量一半的句子夹在平静的话里", "letters: lines of the measuring half among calm words"),
     "everyday": ("平常的咨询：训练没用的一半", "ordinary counselling: the half that no training has seen"),
 }
@@ -116,7 +116,7 @@ def _share(found: dict[str, Any] | None) -> str:
 
 
 def _name(key: str) -> str:
-    zh, en = NAMES.get(key, ("合计", "**together**"))
+    zh, en = NAMES.get(key, ("", key))
     return f"{zh} {en}"
 
 

@@ -26,8 +26,8 @@ from hearmeglm.safety.listener import MODULES, batches, features, pool, run_laye
 SEED, RANK, ALPHA = 11, 8, 2
 LAYERS, BOTH_WAYS = (6, 9, 12), 6
 BATCH, DROPOUT = 16, 0.2
-CYCLES = ((2, 5e-4), (1, 2e-4))
-"""(epochs, learning rate at the start) of a fit from nothing; one that goes on from another makes the last only. Each warms up, falls to 0 along a cosine, and begins with a fresh optimizer (warm restarts, Loshchilov and Hutter 2016, arXiv:1608.03983)."""
+FRESH, AGAIN = ((2, 5e-4), (1, 2e-4)), ((1, 2e-4), (1, 2e-4))
+"""(epochs, learning rate at the start) of the cycles of a fit from nothing, and of one that goes on from another. Each warms up, falls to 0 along a cosine, and begins with a fresh optimizer (warm restarts, Loshchilov and Hutter 2016, arXiv:1608.03983)."""
 
 
 @dataclass
@@ -128,7 +128,7 @@ def worst(z: torch.Tensor, windows: Sequence[int]) -> torch.Tensor:
 
 
 def fit(net: Net, data: Texts, rows: np.ndarray, held: np.ndarray) -> None:
-    """Train on the texts of `rows` in batches of like length, as `CYCLES` says; what is left is the mean of the cycles' ends (and of the fit that it went on from).
+    """Train on the texts of `rows` in batches of like length, as `FRESH` or `AGAIN` says; what is left is the mean of the cycles' ends.
 
     On the texts held back that mean is as good as asking both, and better than either (Izmailov et al. 2018, arXiv:1803.05407).
     """
@@ -138,8 +138,8 @@ def fit(net: Net, data: Texts, rows: np.ndarray, held: np.ndarray) -> None:
     for layer in net.updated.get_base_model().layers:  # half as fast again; needs a C++ compiler
         layer.compile(dynamic=True)
     trained = {name: p for name, p in net.named_parameters() if p.requires_grad}
-    ends = [{name: p.detach().clone() for name, p in trained.items()}] if net.started else []
-    for epochs, rate in CYCLES[-1:] if net.started else CYCLES:
+    ends = []
+    for epochs, rate in AGAIN if net.started else FRESH:
         cycle(net, data, rows, epochs, rate, rng)
         ends.append({name: p.detach().clone() for name, p in trained.items()})
         say(net, data, held, "end of a cycle")

@@ -243,18 +243,18 @@ def decision(
     x = np.concatenate([odds, np.array([f.features() for f in found], dtype=float)], axis=1)
     balance = weight * np.where(posts, (~posts).sum() / posts.sum(), 1.0) * known[:, 2]
     risk = LogisticRegression(max_iter=1000).fit(x, y[:, 0], sample_weight=balance)
-    known = known[:, 1]
-    crisis = LogisticRegression(max_iter=1000).fit(x[known], y[known, 1], sample_weight=weight[known])
+    labelled = known[:, 1]
+    crisis = LogisticRegression(max_iter=1000).fit(x[labelled], y[labelled, 1], sample_weight=weight[labelled])
     heads = odds.shape[1]
     mix = np.stack([m.coef_[0][:heads] for m in (risk, crisis)])
     trust = np.stack([[*m.coef_[0][heads:], m.intercept_[0]] for m in (risk, crisis)])
     total = np.stack([m.decision_function(x) for m in (risk, crisis)])
     level = np.array([f.level for f in found])
-    calm = np.sort(np.where(level == IMMINENT, np.inf, total[1])[known & ~y[:, 1]])[::-1]
+    calm = np.sort(np.where(level == IMMINENT, np.inf, total[1])[labelled & ~y[:, 1]])[::-1]
     least = calm[int(share * len(calm))]
     for grave, missed in SURE.items():
         rows = level == grave
-        more = max(0.0, least - np.quantile(total[1][known & y[:, 1] & rows], missed))
+        more = max(0.0, least - np.quantile(total[1][labelled & y[:, 1] & rows], missed))
         trust[1][grave - LOW] += more
         total[1] += more * rows
 
@@ -282,7 +282,7 @@ def main() -> None:
         help="share of held-back texts without a crisis that may raise an alarm",
     )
     args.add_argument("--base", type=Path, default=Path("runs/guard"), help="keeps the fit of the base")
-    args.add_argument("--start", type=Path, help="fit.npz or listener.npz to go on from, for one more epoch")
+    args.add_argument("--start", type=Path, help="fit.npz or listener.npz to go on from, for two more epochs")
     args.add_argument("--linear-only", action="store_true", help="leave listener.npz alone")
     args.add_argument("--out", type=Path, default=RULES)
     opt = args.parse_args()
@@ -320,9 +320,8 @@ def main() -> None:
         flush=True,
     )
 
-    whole = np.array(
-        ["-fragment" not in e.id for e in examples]
-    )  # n-grams learn nothing from half a sentence but doubt
+    # n-grams learn nothing from half a sentence but doubt
+    whole = np.array(["-fragment" not in e.id for e in examples])
     z, models = linear(masked, y, w, rows & whole)
     held = [e for e, learnt in zip(examples, rows, strict=True) if not learnt]
     of_held = (
